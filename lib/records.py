@@ -1,0 +1,135 @@
+"""The store of records: one JSON file a run, named by the run's key.
+
+A record is written under a temporary name and then renamed, so that any number of processes on any shared file
+system may fill one store and a reader never sees half a file. What cannot be read, or is not what its name says, is
+reported and treated as missing.
+"""
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+import warnings
+from pathlib import Path
+
+import torch
+
+from lib import paths
+from lib.runs import Run
+
+PARTS = ("run", "curves", "final", "status", "provenance")
+STATUSES = ("done", "diverged")
+
+
+class StoreError(OSError):
+    """A store cannot be written to; the message says where, why and what to do."""
+
+
+class RecordWarning(UserWarning):
+    """A file in a store is not the record that its name says; it is treated as missing."""
+
+
+def path(store: Path, run: Run) -> Path:
+    """The file of the run's record in a store."""
+    return store / f"{run.key}.json"
+
+
+def read(store: Path, run: Run) -> dict | None:
+    """The record of `run`, or None if there is none; warns (RecordWarning) of a file that is not that record."""
+    file = path(store, run)
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        _check(record, run)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        warnings.warn(f"{file}: not a record of this run ({error}); treated as missing", RecordWarning, stacklevel=2)
+        return None
+    return record
+
+
+def _check(record: dict, run: Run) -> None:
+    lacking = [part for part in PARTS if part not in record]
+    if lacking:
+        raise ValueError(f"it lacks {', '.join(lacking)}")
+    if record["status"] not in STATUSES:
+        raise ValueError(f"its status is {record['status']!r}")
+    key = Run.from_dict(record["run"]).key
+    if key != run.key:
+        raise ValueError(f"its content has the key {key}")
+
+
+def write(store: Path, record: dict) -> Path:
+    """File the record and return its path. A file that is there under its name but is not this run's record is
+    kept beside it with the ending `.bad`. Raises StoreError if the store is read-only or full."""
+    run = Run.from_dict(record["run"])
+    file = path(store, run)
+    parts = [f"{json.dumps(part)}: {json.dumps(record[part], allow_nan=False)}" for part in PARTS]
+    text = "{\n" + ",\n".join(parts) + "\n}\n"  # one line a part: short, and a change shows where it is
+    temporary = store / f"{run.key}.{os.getpid()}.tmp"
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        with warnings.catch_warnings(action="ignore", category=RecordWarning):
+            if file.exists() and read(store, run) is None:
+                os.replace(file, file.with_suffix(".bad"))
+        with open(temporary, "w", encoding="utf-8") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temporary, file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
+        raise cannot_write(store, error) from error
+    return file
+
+
+def check_writable(store: Path) -> None:
+    """Raise StoreError unless a file can be made in the store, before hours of training find it out."""
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        probe = store / f"probe.{os.getpid()}.tmp"
+        probe.write_text("probe")
+        probe.unlink()
+    except OSError as error:
+        raise cannot_write(store, error) from error
+
+
+def cannot_write(store: Path, error: Exception) -> StoreError:
+    """The StoreError for an `error` met while writing to `store`."""
+    reason = getattr(error, "strerror", None) or error
+    return StoreError(
+        f"the store {store} cannot be written to: {reason}. Finished runs are safe; free some space "
+        "or make it writable, or name another folder with store= or SAM_RECORDS, and run again to go on."
+    )
+
+
+def provenance(device: torch.device) -> dict:
+    """Which code, packages and machine: the part of a record in which two repeats of a run may differ."""
+    return {
+        "commit": _commit(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of this checkout, with "+" behind it where lib/ has uncommitted changes; None outside git."""
+    git = ["git", "-C", str(paths.ROOT)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
+        changed = subprocess.run([*git, "status", "--porcelain", "lib"], capture_output=True, text=True)
+    except OSError:
+        return None
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "") if head.returncode == 0 else None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

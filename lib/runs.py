@@ -1,0 +1,145 @@
+"""What a training run is: a frozen specification, and the key under which its record is filed.
+
+A `Run` holds everything that decides the result and nothing else. Its key is a hash of the fields that differ from
+their defaults, so a field added later leaves the keys of all earlier records as they were. For that, a default
+never changes, and `recipe` is raised when the same fields come to mean another training.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import numbers
+from dataclasses import dataclass, fields
+
+from lib import models
+
+DATASETS = ("factorization", "digits", "mnist", "cifar10", "cifar10-jpeg")
+LOSSES = ("cross_entropy", "mse", "squared")
+OPTIMIZERS = ("sgd", "sam")
+SCHEDULES = ("constant", "inverse", "step", "cosine", "warmup_cosine")
+PRECISIONS = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run. Invalid values raise ValueError naming the field, the value and what is allowed.
+
+    loss: "cross_entropy"; "squared" ‖f(x) − y‖² as in Appendix A, or "mse", half of it; both summed over
+        outputs and averaged over samples, class labels made one-hot.
+    optimizer, rho, normalized: "sgd", or "sam" with radius ρ and ε = ρg/‖g‖ or, unnormalized, ε = ρg.
+    lr, schedule, warmup_steps: the initial learning rate and its course over the epochs (`train.learning_rate`).
+    momentum, weight_decay: of the base optimizer, SGD.
+    epochs, batch_size: passes over the data and samples a step; the smaller last batch is kept.
+    seed: from which initialization, data order and augmentation derive.
+    n_train: train on the first so many samples; 0 takes all.
+    eval_every: epochs between two evaluations on the test set; the last epoch is always evaluated.
+    precision: in which weights and arithmetic are kept.
+    recipe: the version of the meaning of all other fields.
+    """
+
+    dataset: str = "mnist"
+    model: str = "mlp"
+    width: float = 1.0
+    loss: str = "cross_entropy"
+    optimizer: str = "sgd"
+    rho: float = 0.0
+    normalized: bool = True
+    lr: float = 0.1
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    epochs: int = 100
+    batch_size: int = 128
+    seed: int = 0
+    n_train: int = 0
+    eval_every: int = 1
+    precision: str = "float32"
+    recipe: int = 1
+
+    def __post_init__(self):
+        for field in fields(self):
+            object.__setattr__(self, field.name, _cast(field, getattr(self, field.name)))
+        if not self.dataset.startswith("imagefolder:"):
+            _one_of("dataset", self.dataset, (*DATASETS, "imagefolder:PATH"))
+        for name, allowed in _CHOICES.items():
+            _one_of(name, getattr(self, name), allowed)
+        for name, least in _LEAST.items():
+            if not getattr(self, name) >= least:
+                raise ValueError(f"{name} = {getattr(self, name)!r}: must be {least} or more")
+        if not self.lr > 0:
+            raise ValueError(f"lr = {self.lr!r}: must be more than 0")
+        if self.optimizer == "sgd" and self.rho:
+            raise ValueError(f"rho = {self.rho!r}: must be 0 for optimizer 'sgd', or take optimizer 'sam'")
+        models.check_width(self.model, self.width)
+        if self.dataset == "factorization" and self.loss == "cross_entropy":
+            raise ValueError(
+                f"loss = {self.loss!r}: the targets of 'factorization' are vectors; take 'squared' or 'mse'"
+            )
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits: the hash of the canonical JSON of the fields that differ from their defaults."""
+        differing = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        text = json.dumps(differing, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def but(self, **changes) -> "Run":
+        """This run with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def as_dict(self) -> dict:
+        """All fields, as a record stores them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: dict) -> "Run":
+        """The run of a record, also of one written before a later field was added. ValueError for an unknown field."""
+        unknown = set(stored) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown fields {sorted(unknown)}: written by a later version of this project?")
+        return cls(**stored)
+
+
+_CHOICES = {
+    "model": models.NAMES,
+    "loss": LOSSES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "precision": PRECISIONS,
+    "recipe": (1,),
+}
+_LEAST = {
+    "rho": 0,
+    "momentum": 0,
+    "weight_decay": 0,
+    "warmup_steps": 0,
+    "epochs": 1,
+    "batch_size": 1,
+    "seed": 0,
+    "n_train": 0,
+    "eval_every": 1,
+}
+
+
+def _cast(field, value):
+    """The value as the field's own type, so that width 1 and 1.0, or a NumPy number, are one run."""
+    allowed = {
+        float: lambda v: isinstance(v, numbers.Real) and not isinstance(v, bool) and math.isfinite(v),
+        int: lambda v: isinstance(v, numbers.Real) and not isinstance(v, bool) and v == int(v),
+        bool: lambda v: v in (True, False),
+        str: lambda v: isinstance(v, str),
+    }[field.type]
+    try:
+        if allowed(value):
+            return field.type(value)
+    except (OverflowError, ValueError):
+        pass
+    kind = {float: "a finite number", int: "a whole number", bool: "True or False", str: "a string"}[field.type]
+    raise ValueError(f"{field.name} = {value!r}: must be {kind}")
+
+
+def _one_of(name: str, value, allowed) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} = {value!r}: must be one of {', '.join(map(str, allowed))}")

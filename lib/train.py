@@ -1,0 +1,316 @@
+"""One training run from its specification to its record: the reference that every faster engine must agree with.
+
+`Loop` trains one run of any network with autograd and `lib.sam.SAM`; `fit` drives an engine over the epochs,
+checkpoints it, and turns it into records. Training curves are means over an epoch's batches of the loss and the
+accuracy at w, before each step; what `final` holds is measured after the last epoch.
+"""
+
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lib import data, models, records
+from lib.runs import Run
+from lib.sam import SAM
+from lib.seeds import generator
+
+CHECKPOINT_SECONDS = 15.0  # what a kill may cost at most, beside the epoch under way
+EVALUATION_BATCH = 2000
+
+
+def learning_rate(run: Run, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of the step with number `step`, counted from 0 over the whole run (Appendix A).
+
+    constant; inverse: lr/(1 + epoch/3) (Appendix C, after Chizat et al.); step: ×0.1 after 50% and 75% of the
+    epochs; cosine: lr(1 + cos(π step/steps))/2; warmup_cosine: linear over `warmup_steps`, then the cosine.
+    """
+    epoch, steps = step // steps_per_epoch, run.epochs * steps_per_epoch
+    if run.schedule == "inverse":
+        return run.lr / (1 + epoch / 3)
+    if run.schedule == "step":
+        return run.lr * 0.1 ** ((2 * epoch >= run.epochs) + (4 * epoch >= 3 * run.epochs))
+    if run.schedule == "cosine":
+        return run.lr * (1 + math.cos(math.pi * step / steps)) / 2
+    if run.schedule == "warmup_cosine":
+        if step < run.warmup_steps:
+            return run.lr * (step + 1) / run.warmup_steps
+        return run.lr * (1 + math.cos(math.pi * (step - run.warmup_steps) / (steps - run.warmup_steps))) / 2
+    return run.lr
+
+
+def sample_losses(loss: str, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """The N losses of `output` (N×K): "cross_entropy" (labels N), "squared" ‖f − y‖², "mse" half of it (N×K)."""
+    if loss == "cross_entropy":
+        return nn.functional.cross_entropy(output, target, reduction="none")
+    return (output - target).square().sum(-1) * (0.5 if loss == "mse" else 1.0)
+
+
+class Batches:
+    """A run's data on a device: standardized once, or padded once and augmented a batch at a time.
+
+    train, test: pairs of inputs and labels (or regression targets), in the run's precision.
+    """
+
+    def __init__(self, run: Run, device: torch.device):
+        self.dtype = getattr(torch, run.precision)
+        self.run, self.device, self.augmented = run, device, data.augmented(run.dataset)
+        train, test = data.load(run.dataset, "train"), data.load(run.dataset, "test")
+        n = run.n_train or len(train.y)
+        if n > len(train.y):
+            raise ValueError(f"n_train = {n}: {run.dataset} has {len(train.y)} training samples")
+        self.n, self.classes, self.in_shape = n, train.classes, tuple(train.x.shape[1:])
+        self.steps_per_epoch = -(-n // run.batch_size)
+        self.test = self._place(test.x), self._targets(test.y)
+        if self.augmented:
+            self.padded, self._raw = data.pad(train.x[:n].to(device)), train.x[:n]
+            self.train = None, self._targets(train.y[:n])
+        else:
+            self.train = self._place(train.x[:n]), self._targets(train.y[:n])
+
+    def _place(self, x):
+        return data.standardize(x.to(self.device), self.run.dataset, dtype=self.dtype)
+
+    def _targets(self, y):
+        return y.to(self.device, self.dtype if y.is_floating_point() else torch.int64)
+
+    def loss_target(self, y: torch.Tensor) -> torch.Tensor:
+        """What the loss compares the output with: labels for cross entropy, else vectors, labels made one-hot."""
+        if self.run.loss == "cross_entropy" or y.is_floating_point():
+            return y
+        return nn.functional.one_hot(y, self.classes).to(self.dtype)
+
+    def epoch(self, seed: int, epoch: int):
+        """Yield the batches (x, y) of an epoch in the order, and with the augmentation, of `seed`."""
+        order = self.order(seed, epoch)
+        if self.augmented:
+            draws = data.draw_augmentation(self.n, generator(seed, "augmentation", epoch))
+            offsets, flips = (d.to(self.device) for d in draws)
+        for start in range(0, self.n, self.run.batch_size):
+            index = order[start : start + self.run.batch_size]
+            if self.augmented:
+                batch = slice(start, start + len(index))
+                x = data.augment(self.padded, index, offsets[batch], flips[batch])
+                x = data.standardize(x, self.run.dataset, dtype=self.dtype)
+            else:
+                x = self.train[0][index]
+            yield x, self.train[1][index]
+
+    def order(self, seed: int, epoch: int) -> torch.Tensor:
+        """The permutation of the training samples in which `seed` sees them in `epoch`."""
+        return torch.randperm(self.n, generator=generator(seed, "order", epoch)).to(self.device)
+
+    def chunks(self, split: str):
+        """Yield the samples of a split as they are evaluated: in order, not augmented."""
+        x, y = self.test if split == "test" else self.train
+        for start in range(0, len(y), EVALUATION_BATCH):
+            part = slice(start, start + EVALUATION_BATCH)
+            yield (self._place(self._raw[part]) if x is None else x[part]), y[part]
+
+
+class Loop:
+    """One run, any network: autograd and the SAM optimizer, a step at a time."""
+
+    name = "loop"
+
+    def __init__(self, runs: Sequence[Run], device: torch.device):
+        (self.run,) = self.runs = list(runs)
+        run, self.device = self.run, device
+        self.data = Batches(run, device)
+        self.model = models.build(
+            run.model, width=run.width, in_shape=self.data.in_shape, classes=self.data.classes, seed=run.seed
+        ).to(device, self.data.dtype)
+        self.optimizer = SAM(
+            self.model.parameters(),
+            torch.optim.SGD,
+            rho=run.rho,
+            normalized=run.normalized,
+            model=self.model,
+            lr=run.lr,
+            momentum=run.momentum,
+            weight_decay=run.weight_decay,
+        )
+
+    def epoch(self, epoch: int) -> list[tuple[float, float | None]]:
+        """Train one epoch; for each run the mean loss and the accuracy at w."""
+        self.model.train()
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        hits = torch.zeros((), dtype=torch.int64, device=self.device)
+        for i, (x, y) in enumerate(self.data.epoch(self.run.seed, epoch)):
+            self.step(epoch * self.data.steps_per_epoch + i, x, y, total, hits)
+        return [(total.item() / self.data.n, self._accuracy(hits, self.data.n))]
+
+    def step(self, step: int, x, y, total, hits) -> None:
+        """One step on the batch (x, y), adding its loss and its hits at w to `total` and `hits`."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.run, step, self.data.steps_per_epoch)
+        outputs, target = [], self.data.loss_target(y)
+
+        def closure():
+            self.optimizer.zero_grad()
+            outputs.append(self.model(x))
+            loss = sample_losses(self.run.loss, outputs[-1], target).mean()
+            loss.backward()
+            return loss
+
+        total += self.optimizer.step(closure).detach().double() * len(y)
+        if not y.is_floating_point():
+            hits += (outputs[0].argmax(1) == y).sum()
+
+    @torch.no_grad()
+    def evaluate(self, split: str) -> list[dict]:
+        """Loss and accuracies over a whole split, in evaluation mode."""
+        self.model.eval()
+        losses, hits, labels = [], [], False
+        for x, y in self.data.chunks(split):
+            output = self.model(x)
+            losses.append(sample_losses(self.run.loss, output, self.data.loss_target(y)).double())
+            labels = not y.is_floating_point()
+            hits += [(output.argmax(1) == y).double()] if labels else []
+        return [summary(torch.cat(losses), torch.cat(hits) if labels else None)]
+
+    def _accuracy(self, hits, n):
+        return None if self.data.train[1].is_floating_point() else hits.item() / n
+
+    def state_dict(self) -> dict:
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def summary(losses: torch.Tensor, hits: torch.Tensor | None) -> dict:
+    """Mean loss, accuracy, and accuracy on even and on odd indices (None for regression), from N values each."""
+    rates = [None] * 3 if hits is None else [h.mean().item() for h in (hits, hits[::2], hits[1::2])]
+    return {"loss": losses.mean().item()} | dict(zip(("accuracy", "accuracy_even", "accuracy_odd"), rates, strict=True))
+
+
+class Stopped(Exception):
+    """Training stopped before its end, with a checkpoint to go on from."""
+
+
+def fit(engine, *, checkpoint: Path | None = None, stop: Callable[[int, float], bool] | None = None) -> list[dict]:
+    """Train `engine.runs` to the end and return their records, in order.
+
+    checkpoint: a file to go on from, if it is there, and to write to every CHECKPOINT_SECONDS.
+    stop: called before each epoch with its number and the seconds the last one took; if it is true, training is
+        checkpointed and Stopped is raised.
+
+    A run whose loss is no longer finite is "diverged": its curves end with the last finite epoch, its final
+    numbers are None, and the runs beside it go on.
+    """
+    state = _load(checkpoint, engine)
+    curves, diverged, seconds = state["curves"], state["diverged"], state["seconds"]
+    saved = time.monotonic()
+    last = 0.0
+    for epoch in range(state["epochs"], engine.runs[0].epochs):
+        if stop and stop(epoch, last):
+            _save(checkpoint, engine, epoch, curves, diverged, seconds)
+            raise Stopped
+        began = time.monotonic()
+        _one_epoch(engine, epoch, curves, diverged)
+        last = time.monotonic() - began
+        seconds += last
+        if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
+            _save(checkpoint, engine, epoch + 1, curves, diverged, seconds)
+            saved = time.monotonic()
+        if all(diverged):
+            break
+    began = time.monotonic()
+    final = [_final(*parts) for parts in zip(engine.evaluate("train"), engine.evaluate("test"), strict=True)]
+    seconds += time.monotonic() - began
+    return [
+        _record(engine, run, c, f, d or not _finite(f), seconds)
+        for run, c, f, d in zip(engine.runs, curves, final, diverged, strict=True)
+    ]
+
+
+def _one_epoch(engine, epoch: int, curves: list[dict], diverged: list[bool]) -> None:
+    trained = engine.epoch(epoch)
+    run = engine.runs[0]
+    evaluated = (epoch + 1) % run.eval_every == 0 or epoch + 1 == run.epochs
+    tested = engine.evaluate("test") if evaluated else [{"loss": None, "accuracy": None}] * len(curves)
+    for i, (curve, (loss, accuracy), test) in enumerate(zip(curves, trained, tested, strict=True)):
+        diverged[i] = diverged[i] or not math.isfinite(loss)
+        if not diverged[i]:
+            row = (epoch + 1, loss, accuracy, _or_none(test["loss"]), test["accuracy"])
+            for name, value in zip(CURVES, row, strict=True):
+                curve[name].append(value)
+
+
+CURVES = ("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
+
+
+def _or_none(value):
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _final(train: dict, test: dict) -> dict:
+    return {"train_loss": train["loss"], "train_accuracy": train["accuracy"]} | {
+        f"test_{name}": value for name, value in test.items()
+    }
+
+
+def _finite(final: dict) -> bool:
+    return math.isfinite(final["train_loss"]) and math.isfinite(final["test_loss"])
+
+
+def _record(engine, run: Run, curves: dict, final: dict, diverged: bool, seconds: float) -> dict:
+    # Two gradients a SAM step, but one step: the rate is of optimizer steps of the whole group.
+    steps = len(engine.runs) * run.epochs * engine.data.steps_per_epoch
+    return {
+        "run": run.as_dict(),
+        "curves": curves,
+        "final": dict.fromkeys(final) if diverged else final,
+        "status": "diverged" if diverged else "done",
+        "provenance": {
+            **records.provenance(engine.device),
+            "engine": engine.name,
+            "group": len(engine.runs),
+            "seconds": round(seconds / len(engine.runs), 3),
+            "steps_per_second": round(steps / seconds, 1),
+        },
+    }
+
+
+def _save(checkpoint: Path | None, engine, epochs: int, curves, diverged, seconds: float) -> None:
+    if checkpoint is None:
+        return
+    state = {"engine": engine.state_dict(), "keys": [run.key for run in engine.runs], "epochs": epochs}
+    temporary = checkpoint.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        torch.save({**state, "curves": curves, "diverged": diverged, "seconds": seconds}, temporary)
+        os.replace(temporary, checkpoint)
+    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
+        raise records.cannot_write(checkpoint.parent, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _load(checkpoint: Path | None, engine) -> dict:
+    """The state to go on from: the checkpoint's, or a fresh one where there is none or none that can be read."""
+    fresh = {
+        "epochs": 0,
+        "curves": [{name: [] for name in CURVES} for _ in engine.runs],
+        "diverged": [False] * len(engine.runs),
+        "seconds": 0.0,
+    }
+    if checkpoint is None or not checkpoint.exists():
+        return fresh
+    try:
+        state = torch.load(checkpoint, map_location=engine.device, weights_only=True)
+        if state["keys"] != [run.key for run in engine.runs]:
+            raise ValueError("it is of other runs")
+        engine.load_state_dict(state["engine"])
+    except Exception as error:  # whatever a damaged file makes torch raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        warnings.warn(f"{checkpoint}: cannot be read ({reason}); its runs start again from epoch 0", stacklevel=2)
+        engine.__init__(engine.runs, engine.device)
+        return fresh
+    return state
