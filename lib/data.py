@@ -1,4 +1,4 @@
-"""The data sets, whole and raw, in memory, and the two things that happen to them: standardization and augmentation.
+"""The data sets, whole and raw, in memory, and their standardization.
 
 A set of images is one uint8 tensor, so it is read once, lives on the device, and a batch is one gather. What is
 absent, damaged or short is refused with the file and the remedy; nothing is ever left out silently.
@@ -9,6 +9,7 @@ import functools
 import hashlib
 import http.client
 import io
+import itertools
 import os
 import socket
 import tempfile
@@ -18,8 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import nn
+from PIL import Image, UnidentifiedImageError
 from torchvision import datasets
 from torchvision.datasets.utils import check_md5
 
@@ -29,7 +29,6 @@ from lib.seeds import generator
 NAMES = ("factorization", "digits", "mnist", "cifar10", "cifar10-jpeg")
 SPLITS = ("train", "test")
 TOPS = ("train", "test", "val")  # the folders of an image folder's splits
-MARGIN = 4  # zeros around an image that is cropped at random
 DOWNLOAD_TIMEOUT = 5.0  # seconds that a server may be silent
 _CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -131,7 +130,7 @@ def _idx(file: Path, read) -> torch.Tensor:
     try:
         return read(str(file))
     except Exception as error:  # whatever torchvision's reader makes of a damaged header or a short body
-        raise _damaged(file, f"its length or its header is wrong: {error or type(error).__name__}") from error
+        raise _damaged(file, f"its length or its header is wrong: {str(error) or type(error).__name__}") from error
 
 
 def _cifar10(split: str, root: Path) -> Dataset:
@@ -186,15 +185,12 @@ def _image_folder(name: str, split: str, path: Path) -> Dataset:
     """A split of the folder or zip `path`; see `load`."""
     listing, read = _open(path)
     images = _classes(path, listing)
-    held_out = "test" if images["test"] else "val"
-    for needed in ("train", held_out):
-        if not images[needed]:
-            raise DataUnavailable(f"{path}: no {needed}/<class>/; it needs train/<class>/ and test/ or val/<class>/")
-    for label in sorted({*images["train"], *images[held_out]}):
-        for folder in (f"train/{label}", f"{held_out}/{label}"):
-            if not images[folder.split("/")[0]].get(label):
-                raise DataUnavailable(f"{path}: no image in {folder}/; a class needs images in train/ and {held_out}/")
-    classes = sorted(images["train"])
+    held_out = "val" if images["val"] and not images["test"] else "test"
+    classes = sorted({*images["train"], *images[held_out]}) or ["<class>"]
+    for top, label in itertools.product(("train", held_out), classes):
+        if not images[top].get(label):
+            needed = "it needs train/<class>/ and test/ or val/<class>/, the same classes in both, none of them empty"
+            raise DataUnavailable(f"{path}: no image in {top}/{label}/; {needed}")
     chosen = images["train" if split == "train" else held_out]
     labels = {image: k for k, label in enumerate(classes) for image in chosen[label]}
     # The order of the names' hashes: fixed, and unrelated to the classes.
@@ -250,6 +246,8 @@ def _pixels(path: Path, name: str, read) -> torch.Tensor:
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"its pixels are of Pillow's mode {image.mode}, not of 8 bits")
         pixels = np.array(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+    except UnidentifiedImageError as error:
+        raise _damaged(path / name, "it is no JPEG or PNG") from error
     except Exception as error:  # whatever a damaged file makes zipfile or Pillow raise
         raise _damaged(path / name, f"cannot be read: {error}") from error
     return torch.from_numpy(pixels if pixels.ndim == 3 else pixels[:, :, None]).permute(2, 0, 1)
@@ -306,28 +304,3 @@ def standardize(x: torch.Tensor, name: str, dtype: torch.dtype = torch.float32) 
 def _statistics(name: str, channels: int, dtype: torch.dtype, device: torch.device):
     mean_and_deviation = _STATISTICS.get(name, _IMAGENET if channels == 3 else ((0.5,), (0.5,)))
     return [torch.tensor(s, dtype=dtype, device=device)[:, None, None] for s in mean_and_deviation]
-
-
-def pad(x: torch.Tensor) -> torch.Tensor:
-    """Images N×C×H×W with MARGIN zeros on every side, N×C×(H+8)×(W+8): what `augment` crops from."""
-    return nn.functional.pad(x, (MARGIN,) * 4)
-
-
-def draw_augmentation(n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """For n images, the top left corner of the crop (row and column, int64, n×2, in 0..8) and whether to flip (n)."""
-    offsets = torch.randint(0, 2 * MARGIN + 1, (n, 2), generator=generator)
-    return offsets, torch.randint(0, 2, (n,), generator=generator).bool()
-
-
-def augment(padded: torch.Tensor, index: torch.Tensor, offsets: torch.Tensor, flips: torch.Tensor) -> torch.Tensor:
-    """The images `index` (B) of `padded`, cropped at `offsets` (B×2), then flipped left to right where `flips` (B).
-
-    All on one device; B×C×H×W of padded's type. One gather of flat positions, so a batch costs one pass.
-    """
-    _, channels, height, width = padded.shape
-    row = offsets[:, :1] + torch.arange(height - 2 * MARGIN, device=padded.device)
-    column = torch.arange(width - 2 * MARGIN, device=padded.device)
-    column = offsets[:, 1:] + torch.where(flips[:, None], column.flip(0), column)
-    plane = index[:, None] * channels + torch.arange(channels, device=padded.device)
-    position = (plane[:, :, None, None] * height + row[:, None, :, None]) * width + column[:, None, None, :]
-    return padded.reshape(-1).index_select(0, position.reshape(-1)).reshape(position.shape)

@@ -1,7 +1,7 @@
 """Many runs as one program: stacked parameters, one batched step for all, the backward pass written by hand.
 
-The members of a stack share everything but optimizer, ρ, normalization and seed. Each layer of all R members is one
-tensor, weights R×out×in and biases R×1×out, so that one batched product serves all:
+The members of a stack share everything but optimizer, ρ, normalization, seed and mask. Each layer of all R members is
+one tensor, weights R×out×in and biases R×1×out, so that one batched product serves all:
 
     forward    Z_l = A_{l−1} W_lᵀ + b_l,   A_l = max(Z_l, 0)
     backward   ∇W_l = D_lᵀ A_{l−1},   ∇b_l = Σ_samples D_l,   D_{l−1} = (D_l W_l) ⊙ [A_{l−1} > 0]
@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 import torch
 
-from lib import data, models
+from lib import data, losses, models
 from lib.runs import Run
-from lib.train import Batches, Loop, learning_rate, sample_losses, summary
+from lib.train import Batches, Loop, learning_rate, summary
 
 STACKABLE = ("linear2", "mlp")
 
@@ -30,7 +30,7 @@ GPU_MEMBERS = 64
 
 def members(run: Run, device: torch.device) -> int:
     """How many runs such as this one are trained in one stack: a function of the model, its width and the device."""
-    if run.model not in STACKABLE:
+    if not stackable(run):
         return 1
     if device.type != "cpu":
         return GPU_MEMBERS
@@ -41,21 +41,26 @@ def partition(runs: Sequence[Run], device: torch.device) -> list[list[Run]]:
     """The runs in groups that train together, each sorted as `Stack` needs it; a function of the arguments alone."""
     alike: dict[tuple, list[Run]] = {}
     for run in runs:
-        shared = run.but(optimizer="sgd", rho=0.0, normalized=True, seed=0)
+        shared = run.but(optimizer="sgd", rho=0.0, normalized=True, seed=0, sparsity=0.0, pruner="random")
         seed = run.seed if device.type == "cpu" and run.model != "linear2" else None
         alike.setdefault((shared, seed), []).append(run)
     groups = []
     for same in alike.values():
         most = members(same[0], device)
         count = -(-len(same) // most)
-        ordered = sorted(same, key=lambda run: (run.rho > 0, run.seed, run.rho, run.normalized))
+        ordered = sorted(same, key=lambda run: (run.rho > 0, run.seed, run.rho, run.normalized, run.key))
         groups += [ordered[i::count] for i in range(count)]  # dealt out, so that each has its share of second passes
     return groups
 
 
 def engine(runs: Sequence[Run], device: torch.device):
     """The engine that trains these runs, a group made by `partition`."""
-    return Stack(runs, device) if runs[0].model in STACKABLE else Loop(runs, device)
+    return Stack(runs, device) if stackable(runs[0]) else Loop(runs, device)
+
+
+def stackable(run: Run) -> bool:
+    """Whether `Stack` can train the run: a fully connected network, on data that is not augmented."""
+    return run.model in STACKABLE and not data.augmented(run.dataset)
 
 
 def parameters(run: Run) -> int:
@@ -88,22 +93,30 @@ class Stack:
         shapes = []
         for before, after in zip(self.sizes[:-1], self.sizes[1:], strict=True):
             shapes += [(len(runs), after, before)] + [(len(runs), 1, after)] * self.bias
-        self.weights, self.momentum, self.gradients = (Parameters(shapes, self.dtype, device) for _ in range(3))
+        self.weights, self.gradients = (Parameters(shapes, self.dtype, device) for _ in range(2))
         self.perturbed = Parameters(shapes, self.dtype, device) if self.rho.numel() else None
+        # One fused pass over everything; the kernel needs the gradient to be contiguous, as one buffer is.
+        self.weights.flat.grad = self.gradients.flat
+        self.optimizer = torch.optim.SGD(
+            [self.weights.flat], lr=run.lr, momentum=run.momentum, weight_decay=run.weight_decay, fused=True
+        )
+        self.masks = Parameters(shapes, self.dtype, device) if any(r.sparsity for r in runs) else None
+        if self.masks:
+            self.masks.flat.fill_(1)
         for i, r in enumerate(runs):
-            model = models.build(
-                r.model, width=r.width, in_shape=self.data.in_shape, classes=self.data.classes, seed=r.seed
-            )
-            for stacked, p in zip(self.weights.layers, model.parameters(), strict=True):
-                stacked[i].copy_(p.detach().reshape(stacked[i].shape))
+            model, masks = self.data.network(r)
+            for at, (name, p) in enumerate(model.named_parameters()):
+                shape = self.weights.layers[at][i].shape
+                self.weights.layers[at][i].copy_(p.detach().reshape(shape))
+                if name in masks:
+                    self.masks.layers[at][i].copy_(masks[name].reshape(shape))
 
     def epoch(self, epoch: int) -> list[tuple[float, float | None]]:
         """Train one epoch; for each run the mean loss and the accuracy at w."""
-        total = torch.zeros(len(self.runs), dtype=torch.float64, device=self.device)
-        hits = torch.zeros(len(self.runs), dtype=torch.int64, device=self.device)
+        total, hits = meters = self.meters()
         first = epoch * self.data.steps_per_epoch
-        for i, (x, y) in enumerate(self._batches(epoch)):
-            self.step(first + i, x, y, total, hits)
+        for i, (x, y) in enumerate(self.batches(epoch)):
+            self.step(first + i, x, y, *meters)
         rates = [None] * len(self.runs) if self._regression else (hits.double() / self.data.n).tolist()
         return list(zip((total / self.data.n).tolist(), rates, strict=True))
 
@@ -111,7 +124,12 @@ class Stack:
     def _regression(self):
         return self.data.train[1].is_floating_point()
 
-    def _batches(self, epoch: int):
+    def meters(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Zeros to which `step` adds: each run's sum of losses (float64) and number of hits (int64)."""
+        zeros = (torch.zeros(len(self.runs), dtype=dtype, device=self.device) for dtype in (torch.float64, torch.int64))
+        return tuple(zeros)
+
+    def batches(self, epoch: int):
         """Yield x (B×D for one seed, else R×B×D) and y (R×B or R×B×K)."""
         x, y = self.data.train[0].flatten(1), self.data.train[1]
         order = torch.stack([self.data.order(seed, epoch) for seed in self.seeds])
@@ -134,13 +152,8 @@ class Stack:
             for e, w, g in zip(self.perturbed.layers, self.weights.layers, self.gradients.layers, strict=True):
                 torch.addcmul(w[sam], g[sam], scale, out=e[sam])
             self._gradient(self.perturbed, x if x.dim() == 2 else x[sam], y[sam], sam)
-        # torch.optim.SGD's update, on all layers of all members at once.
-        gradient, weights = self.gradients.flat, self.weights.flat
-        if self.run.weight_decay:
-            gradient.add_(weights, alpha=self.run.weight_decay)
-        if self.run.momentum:
-            gradient = torch.add(gradient, self.momentum.flat, alpha=self.run.momentum, out=self.momentum.flat)
-        weights.add_(gradient, alpha=-learning_rate(self.run, step, self.data.steps_per_epoch))
+        self.optimizer.param_groups[0]["lr"] = learning_rate(self.run, step, self.data.steps_per_epoch)
+        self.optimizer.step()
 
     def _scale(self) -> torch.Tensor:
         """ε/g of each SAM member: ρ/‖g‖, or ρ if not normalized; the norm is over all its layers."""
@@ -153,7 +166,7 @@ class Stack:
         layers = [layer[who] for layer in parameters.layers]
         gradients = [layer[who] for layer in self.gradients.layers]
         activations = self._forward(layers, x)
-        losses, hits, d = self._loss(activations[-1], y)
+        sums, hits, d = self._loss(activations[-1], y)
         for i in reversed(range(len(self.sizes) - 1)):
             at = i * (1 + self.bias)
             if self.bias:
@@ -167,7 +180,10 @@ class Stack:
                 d = torch.bmm(d, layers[at])
                 if self.relu:
                     d = torch.ops.aten.threshold_backward(d, a, 0)
-        return losses, hits
+        if self.masks:
+            for gradient, mask in zip(gradients, self.masks.layers, strict=True):
+                gradient.mul_(mask[who])
+        return sums, hits
 
     def _forward(self, layers: list[torch.Tensor], x: torch.Tensor) -> list[torch.Tensor]:
         """The input and the activations R×B×units of each layer, the outputs last."""
@@ -176,8 +192,9 @@ class Stack:
         for at in range(0, len(layers), step):
             w, a = layers[at], activations[-1]
             if a.dim() == 2:
-                z = (a @ w.flatten(0, 1).T).view(len(a), *w.shape[:2]).transpose(0, 1)
-                z = z.add_(layers[at + 1]) if self.bias else z
+                rows = w.flatten(0, 1).T
+                z = torch.addmm(layers[at + 1].flatten(), a, rows) if self.bias else a @ rows
+                z = z.view(len(a), *w.shape[:2]).transpose(0, 1)
             else:
                 z = torch.baddbmm(layers[at + 1], a, w.mT) if self.bias else torch.bmm(a, w.mT)
             activations.append(z.relu_() if self.relu and at + step < len(layers) else z)
@@ -190,33 +207,31 @@ class Stack:
         hits = None if self._regression else (output.argmax(-1) == y).sum(1)
         if self.run.loss == "cross_entropy":
             logs = output.log_softmax(-1)
-            losses = -logs.gather(-1, y.unsqueeze(-1)).squeeze(-1)
+            own = logs.gather(-1, y.unsqueeze(-1)).squeeze(-1)
             d = logs.exp_().scatter_add_(-1, y.unsqueeze(-1), logs.new_full((), -1.0).expand(*y.shape, 1))
-            return losses.double().sum(1), hits, d.div_(size)
+            return -own.double().sum(1), hits, d.div_(size)
         d = output - self.data.loss_target(y)
         factor = 0.5 if self.run.loss == "mse" else 1.0
         return factor * d.square().sum((1, 2)).double(), hits, d.mul_(2 * factor / size)
 
     def evaluate(self, split: str) -> list[dict]:
         """Loss and accuracies of each run over a whole split."""
-        losses, hits = [], []
+        values, hits = [], []
         for x, y in self.data.chunks(split):
             output = self._forward(self.weights.layers, x.flatten(1))[-1]
             repeated = y.expand(len(self.runs), *y.shape)
-            losses.append(torch.stack([self._losses(o, y) for o in output]))
+            target = self.data.loss_target(y)
+            values.append(torch.stack([losses.per_sample(self.run.loss, o, target).double() for o in output]))
             hits += [] if self._regression else [(output.argmax(-1) == repeated).double()]
-        losses, hits = torch.cat(losses, 1), torch.cat(hits, 1) if hits else [None] * len(self.runs)
-        return [summary(ls, h) for ls, h in zip(losses, hits, strict=True)]
-
-    def _losses(self, output, y):
-        return sample_losses(self.run.loss, output, self.data.loss_target(y)).double()
+        hits = torch.cat(hits, 1) if hits else [None] * len(self.runs)
+        return [summary(v, h) for v, h in zip(torch.cat(values, 1), hits, strict=True)]
 
     def state_dict(self) -> dict:
-        return {"weights": self.weights.flat, "momentum": self.momentum.flat}
+        return {"weights": self.weights.flat, "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
         self.weights.flat.copy_(state["weights"])
-        self.momentum.flat.copy_(state["momentum"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
 
 class Parameters:

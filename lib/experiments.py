@@ -66,7 +66,13 @@ def factorization_batches(preset: str) -> list[Run]:
         for rank in (4, 10)
         for run in (sgd, unnormalized)
     ]
-    return [run.but(width=6, seed=seed) for run in (sgd, unnormalized) for seed in SEEDS] + sizes
+    return [run.but(width=6) for run in (sgd, unnormalized)] + sizes
+
+
+def factorization_floors(preset: str) -> list[Run]:
+    """Beside Figure 1a: normalized SAM at rank 10 for every ρ, to see what sets the floor at which it stalls."""
+    base = next(run for run in matrix_factorization(preset) if run.rho > 0 and run.normalized and run.width == 10)
+    return [base.but(rho=rho, seed=seed) for rho in RHOS for seed in SEEDS]
 
 
 MNIST_WIDTHS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -96,7 +102,7 @@ def cifar_resnet(preset: str) -> list[Run]:
     base = Run(model="resnet18", schedule="step", momentum=0.9, weight_decay=5e-4, batch_size=128)
     if check_preset(preset) == "smoke":
         base = base.but(dataset="digits", epochs=5, batch_size=64)
-        return [run for width in (4, 16) for run in with_sam(base.but(width=width), rhos=(0.1,), seeds=(0, 1))]
+        return [run for width in (4, 16) for run in with_sam(base.but(width=width), rhos=(0.05,), seeds=(0, 1))]
     if preset == "lite":
         base = base.but(dataset="cifar10" if data.available("cifar10") else "cifar10-jpeg", epochs=24)
     else:
@@ -104,8 +110,32 @@ def cifar_resnet(preset: str) -> list[Run]:
     return [run for width in RESNET_WIDTHS for run in with_sam(base.but(width=width))]
 
 
+CONVERGENCE_RHO = 0.05  # Figure 1 shows one ρ and the paper does not say which
+
+
+def mnist_convergence(preset: str) -> list[Run]:
+    """Figure 1b: of `mnist_mlp`, SGD and SAM at one ρ, narrow against wide."""
+    widths = (0.05, 1.0) if preset == "smoke" else (0.25, 1.0, 2.0)
+    return [run for run in mnist_mlp(preset) if run.width in widths and run.rho in (0, CONVERGENCE_RHO)]
+
+
+def cifar_convergence(preset: str) -> list[Run]:
+    """Figure 1c: of `cifar_resnet`, SGD and SAM at one ρ, narrow against wide."""
+    widths = (4, 16) if preset == "smoke" else (4, 64)
+    return [run for run in cifar_resnet(preset) if run.width in widths and run.rho in (0, CONVERGENCE_RHO)]
+
+
 EXPERIMENTS: dict[str, Callable[[str], list[Run]]] = {
-    grid.__name__: grid for grid in (matrix_factorization, factorization_batches, mnist_mlp, cifar_resnet)
+    grid.__name__: grid
+    for grid in (
+        matrix_factorization,
+        factorization_batches,
+        factorization_floors,
+        mnist_convergence,
+        cifar_convergence,
+        mnist_mlp,
+        cifar_resnet,
+    )
 }
 
 

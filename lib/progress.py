@@ -14,14 +14,20 @@ LOG_SECONDS = 30.0
 
 
 class Progress:
-    """A context manager around a sweep; `costs` is the cost of each run, in any unit, keyed by run."""
+    """A context manager around a sweep.
 
-    def __init__(self, costs: dict, *, show: bool):
-        self._costs, self._epochs, self._began = costs, {}, time.monotonic()
-        self._trained = 0
-        live = sys.stderr.isatty() or "ipykernel" in sys.modules
+    costs: the cost of each run, in any unit, keyed by run.
+    begun: the epochs that some of the runs have trained already, which say nothing about the speed.
+    """
+
+    def __init__(self, costs: dict, begun: dict, *, show: bool):
+        self._costs, self._epochs = costs, {run: begun.get(run, 0) for run in costs}
+        self._before, self._began = sum(self._epochs.values()), time.monotonic()
+        live = sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel.")
         self._bar = tqdm(
+            desc=f"0/{len(costs)} runs",
             total=sum(costs.values()),
+            initial=sum(self._share(run, epochs) for run, epochs in self._epochs.items()),
             disable=not show,
             file=sys.stderr if live else _Lines(),
             mininterval=0.2 if live else LOG_SECONDS,
@@ -39,23 +45,22 @@ class Progress:
         self._describe()
         self._bar.close()
 
-    def advance(self, run, epoch: int) -> None:
-        """`run` has trained `epoch` epochs; what it had when first heard of is not counted as speed."""
-        if run not in self._costs or self._epochs.get(run) == epoch:
-            return
-        gained = epoch - self._epochs.get(run, 0)
-        share = self._costs[run] * gained / run.epochs
-        if run in self._epochs:
-            self._trained += gained
-        else:
-            self._bar.initial += share
-        self._epochs[run] = epoch
+    def advance(self, epochs: dict) -> None:
+        """The epochs that runs have trained by now. A run that has to repeat some stands still meanwhile."""
+        gained = 0.0
+        for run in self._costs.keys() & epochs.keys():
+            more = max(epochs[run] - self._epochs[run], 0)
+            gained += self._share(run, more)
+            self._epochs[run] += more
         self._describe()
-        self._bar.update(share)
+        self._bar.update(gained)
+
+    def _share(self, run, epochs: int) -> float:
+        return self._costs[run] * epochs / run.epochs
 
     def _describe(self):
-        done = sum(epoch >= run.epochs for run, epoch in self._epochs.items())
-        rate = self._trained / max(time.monotonic() - self._began, 1e-9)
+        done = sum(epochs >= run.epochs for run, epochs in self._epochs.items())
+        rate = (sum(self._epochs.values()) - self._before) / max(time.monotonic() - self._began, 1e-9)
         self._bar.set_description_str(f"{done}/{len(self._costs)} runs", refresh=False)
         self._bar.set_postfix_str(f"{rate:.3g} epochs/s", refresh=False)
 

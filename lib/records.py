@@ -5,7 +5,9 @@ system may fill one store and a reader never sees half a file. What cannot be re
 reported and treated as missing.
 """
 
+import contextlib
 import datetime
+import functools
 import json
 import os
 import platform
@@ -35,24 +37,31 @@ def path(store: Path, run: Run) -> Path:
     return store / f"{run.key}.json"
 
 
-def read(store: Path, run: Run) -> dict | None:
+def read(store: Path, run: Run, *, warn: bool = True) -> dict | None:
     """The record of `run`, or None if there is none; warns (RecordWarning) of a file that is not that record."""
     file = path(store, run)
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
         _check(record, run)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        warnings.warn(f"{file}: not a record of this run ({error}); treated as missing", RecordWarning, stacklevel=2)
+    except (OSError, ValueError, RecursionError) as error:
+        if warn:
+            told = f"{file}: not a record of this run ({error}); treated as missing"
+            warnings.warn(told, RecordWarning, stacklevel=2)
         return None
     return record
 
 
-def _check(record: dict, run: Run) -> None:
+def _check(record, run: Run) -> None:
+    if not isinstance(record, dict):
+        raise ValueError("it is no JSON object")
     lacking = [part for part in PARTS if part not in record]
     if lacking:
         raise ValueError(f"it lacks {', '.join(lacking)}")
+    odd = [part for part in PARTS if part != "status" and not isinstance(record[part], dict)]
+    if odd:
+        raise ValueError(f"no object: {', '.join(odd)}")
     if record["status"] not in STATUSES:
         raise ValueError(f"its status is {record['status']!r}")
     key = Run.from_dict(record["run"]).key
@@ -66,31 +75,42 @@ def write(store: Path, record: dict) -> Path:
     run = Run.from_dict(record["run"])
     file = path(store, run)
     parts = [f"{json.dumps(part)}: {json.dumps(record[part], allow_nan=False)}" for part in PARTS]
-    text = "{\n" + ",\n".join(parts) + "\n}\n"  # one line a part: short, and a change shows where it is
-    temporary = store / f"{run.key}.{os.getpid()}.tmp"
-    try:
+    with writing(store):
         store.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings(action="ignore", category=RecordWarning):
-            if file.exists() and read(store, run) is None:
-                os.replace(file, file.with_suffix(".bad"))
+        if file.exists() and read(store, run, warn=False) is None:
+            os.replace(file, file.with_suffix(".bad"))
+        replace(file, "{\n" + ",\n".join(parts) + "\n}\n")  # one line a part: short, and a change shows where it is
+    return file
+
+
+def replace(file: Path, text: str) -> None:
+    """Give the file this content in one go: whoever reads it, or kills this process, finds the old one or the new."""
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
+    try:
         with open(temporary, "w", encoding="utf-8") as out:
             out.write(text)
             out.flush()
             os.fsync(out.fileno())
         os.replace(temporary, file)
-    except OSError as error:
-        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
-        raise cannot_write(store, error) from error
-    return file
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def check_writable(store: Path) -> None:
     """Raise StoreError unless a file can be made in the store, before hours of training find it out."""
-    try:
+    with writing(store):
         store.mkdir(parents=True, exist_ok=True)
-        probe = store / f"probe.{os.getpid()}.tmp"
-        probe.write_text("probe")
-        probe.unlink()
+        probe = store / "probe"
+        replace(probe, "probe")
+        probe.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(store: Path):
+    """Within this context an OSError is one of writing to `store`, and raised as StoreError."""
+    try:
+        yield
     except OSError as error:
         raise cannot_write(store, error) from error
 
@@ -111,11 +131,12 @@ def provenance(device: torch.device) -> dict:
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "device": hardware(device),
         "threads": torch.get_num_threads(),
     }
 
 
+@functools.cache  # of the code that this process runs, whatever is committed meanwhile
 def _commit() -> str | None:
     """The commit of this checkout, with "+" behind it where lib/ has uncommitted changes; None outside git."""
     git = ["git", "-C", str(paths.ROOT)]
@@ -127,7 +148,10 @@ def _commit() -> str | None:
     return head.stdout.strip() + ("+" if changed.stdout.strip() else "") if head.returncode == 0 else None
 
 
-def _processor() -> str:
+def hardware(device: torch.device) -> str:
+    """The name of the GPU or of the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

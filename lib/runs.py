@@ -12,10 +12,9 @@ import math
 import numbers
 from dataclasses import dataclass, fields
 
-from lib import models
+from lib import losses, models, sparsity
 
 DATASETS = ("factorization", "digits", "mnist", "cifar10", "cifar10-jpeg")
-LOSSES = ("cross_entropy", "mse", "squared")
 OPTIMIZERS = ("sgd", "sam")
 SCHEDULES = ("constant", "inverse", "step", "cosine", "warmup_cosine")
 PRECISIONS = ("float32", "float64")
@@ -34,6 +33,8 @@ class Run:
     seed: from which initialization, data order and augmentation derive.
     n_train: train on the first so many samples; 0 takes all.
     eval_every: epochs between two evaluations on the test set; the last epoch is always evaluated.
+    sparsity, pruner: the share of weights removed at initialization, and by what: "random", the same share of each
+        layer, or "snip", the least important of all (`lib.sparsity`).
     precision: in which weights and arithmetic are kept.
     recipe: the version of the meaning of all other fields.
     """
@@ -56,6 +57,8 @@ class Run:
     n_train: int = 0
     eval_every: int = 1
     precision: str = "float32"
+    sparsity: float = 0.0
+    pruner: str = "random"
     recipe: int = 1
 
     def __post_init__(self):
@@ -72,6 +75,10 @@ class Run:
             raise ValueError(f"lr = {self.lr!r}: must be more than 0")
         if self.optimizer == "sgd" and self.rho:
             raise ValueError(f"rho = {self.rho!r}: must be 0 for optimizer 'sgd', or take optimizer 'sam'")
+        if not self.sparsity < 1:
+            raise ValueError(f"sparsity = {self.sparsity!r}: must be in [0, 1)")
+        if self.pruner == "snip" and self.dataset == "factorization":
+            raise ValueError("pruner = 'snip': needs classes to draw samples from, and 'factorization' has none")
         models.check_width(self.model, self.width)
         if self.dataset == "factorization" and self.loss == "cross_entropy":
             raise ValueError(
@@ -104,10 +111,11 @@ class Run:
 
 _CHOICES = {
     "model": models.NAMES,
-    "loss": LOSSES,
+    "loss": losses.NAMES,
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
     "precision": PRECISIONS,
+    "pruner": sparsity.PRUNERS,
     "recipe": (1,),
 }
 _LEAST = {
@@ -120,6 +128,7 @@ _LEAST = {
     "seed": 0,
     "n_train": 0,
     "eval_every": 1,
+    "sparsity": 0,
 }
 
 

@@ -10,6 +10,7 @@ The norm is one norm over all parameters. Weight decay belongs to the base optim
 
 import contextlib
 import math
+import numbers
 
 import torch
 from torch import nn
@@ -91,12 +92,13 @@ _BatchNorm = nn.modules.batchnorm._BatchNorm
 def gradient_norm(gradients: list[torch.Tensor]) -> torch.Tensor:
     """‖g‖₂ over all tensors together, a float64 scalar; NaN propagates.
 
-    Dot products, because `vector_norm` in float32 on a CPU is off in the fourth digit at five million entries
-    (measured: 1.3e-4, the dot product 5e-6), and in float64 it takes twenty times as long.
+    A sum of squares, which torch adds up in pairs: at five million float32 entries on a CPU it is off by 5e-8.
+    `vector_norm` is off by up to 4e-3 and a dot product by 3e-4 (both worst for equal entries), and float64 takes
+    twenty times as long.
     """
     if not gradients:
         return torch.zeros((), dtype=torch.float64)
-    squares = [torch.dot(g.flatten(), g.flatten()).double() for g in gradients]
+    squares = [g.square().sum().double() for g in gradients]
     return torch.stack([s.to(squares[0].device) for s in squares]).sum().sqrt()
 
 
@@ -114,5 +116,5 @@ def _frozen_statistics(batch_norms):
 
 
 def _check_rho(rho):
-    if not (isinstance(rho, (int, float)) and math.isfinite(rho) and rho >= 0):
+    if not (isinstance(rho, numbers.Real) and math.isfinite(rho) and rho >= 0):
         raise ValueError(f"rho = {rho!r}: the radius of SAM must be a finite number, 0 or more")

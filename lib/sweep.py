@@ -9,27 +9,31 @@ another process is at is waited for, not repeated. `python -m lib.sweep EXPERIME
 import argparse
 import concurrent.futures
 import contextlib
-import hashlib
-import json
+import functools
 import os
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from concurrent.futures import BrokenExecutor, Executor
 from pathlib import Path
 
 import pandas
 import torch
-from filelock import FileLock, Timeout
 from joblib import cpu_count
 from joblib.externals.loky import get_reusable_executor
 
-from lib import ensemble, experiments, paths, records, train
+from lib import experiments, groups, paths, records
+from lib.groups import Group
+from lib.planning import plan, summary
 from lib.progress import Progress
 from lib.runs import Run
+from lib.work import BUSY, STOPPED, past, work
+
+__all__ = ["plan", "sweep"]
 
 POLL_SECONDS = 0.5
+VISIBLE_SECONDS = 90.0  # a network file system may hide for a minute what another machine has written
 
 
 def sweep(
@@ -39,7 +43,7 @@ def sweep(
     store: str | Path | None = None,
     device: str | torch.device | None = None,
     budget: float | str | None = None,
-    executor: concurrent.futures.Executor | None = None,
+    executor: Executor | None = None,
     progress: bool = True,
 ) -> pandas.DataFrame:
     """Train the runs that have no record yet, then return the table of all, one row a run in the order given.
@@ -48,26 +52,46 @@ def sweep(
     store: the folder of records; by default `data/records/` (`data/records/digits/` for the stand-in digits).
     device: "cpu" or "cuda"; by default the GPU if there is one.
     budget: seconds, or "90s", "9m", "2h": stop cleanly before so much time is up; the rest stays "missing".
-    executor: where groups of runs are trained; by default one process a core on the CPU, here on a GPU.
+    executor: where groups of runs are trained; by default one process a core on the CPU, here on a GPU. Its workers
+        need this code, the data, and the store, all under the same paths.
     progress: show a progress line (never under CI=true).
 
-    The columns are the fields of `Run`, `key`, `status` ("done", "diverged", "missing"), the final numbers,
-    `curves` (a dictionary of lists) and `provenance` (a dictionary); both None where the run is missing.
+    The columns are the fields of `Run`, `key`, `status` ("done", "diverged", "missing"), the final numbers (NaN where
+    there are none), `curves` (a dictionary of lists) and `provenance` (a dictionary); both None where the run is
+    missing.
 
-    Raises StoreError (read-only or full store), DataUnavailable, ValueError (a budget that is no time), and whatever
-    stopped a group of runs, after the other groups have ended.
+    Raises StoreError (read-only or full store), DataUnavailable, ValueError (a budget that is no time, a device that
+    is none), TypeError (an executor that is none), and whatever stopped a group of runs, after the other groups have
+    ended. A worker process that dies is replaced; if it happens again before any run is finished, BrokenExecutor.
     """
     runs = list(runs)
     deadline = None if budget is None else time.time() + seconds(budget)
+    if executor is not None and not isinstance(executor, Executor):
+        raise TypeError(
+            f"executor = {executor!r}: must be a concurrent.futures.Executor; dask's is client.get_executor()"
+        )
     if train:
-        _train_missing(list(dict.fromkeys(runs)), store, device, deadline, executor, progress)
-    return pandas.DataFrame([_row(run, records.read(_store(store, run), run)) for run in runs])
+        _train_missing(list(dict.fromkeys(runs)), store, groups.choose_device(device), deadline, executor, progress)
+    rows = [_row(run, records.read(groups.store_of(store, run), run)) for run in runs]
+    return pandas.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(FINAL, float))
+
+
+FINAL = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "test_accuracy_even", "test_accuracy_odd")
+COLUMNS = (*Run().as_dict(), "key", "status", *FINAL, "curves", "provenance")
+
+
+def _row(run: Run, record: dict | None) -> dict:
+    row = {**run.as_dict(), "key": run.key, "status": "missing", "curves": None, "provenance": None}
+    if record:
+        final = {name: record["final"].get(name) for name in FINAL}
+        row |= {name: record[name] for name in ("status", "curves", "provenance")} | final
+    return row
 
 
 def seconds(budget: float | str) -> float:
     """A time such as 540, "540", "90s", "9m" or "2h" in seconds. Raises ValueError for anything else."""
     text = str(budget).strip()
-    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], None)
+    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
     try:
         value = float(text[:-1]) * unit if unit else float(text)
     except ValueError:
@@ -77,202 +101,97 @@ def seconds(budget: float | str) -> float:
     return value
 
 
-def _row(run: Run, record: dict | None) -> dict:
-    row = {**run.as_dict(), "key": run.key, "status": record["status"] if record else "missing"}
-    final = record["final"] if record else {}
-    row |= {name: final.get(name) for name in FINAL}
-    return row | {part: record[part] if record else None for part in ("curves", "provenance")}
+# ---------------------------------------------------------------------------------------------- the sweep
 
 
-FINAL = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "test_accuracy_even", "test_accuracy_odd")
-
-
-def _store(store: str | Path | None, run: Run) -> Path:
-    return paths.records(run.dataset) if store is None else Path(store)
-
-
-# ---------------------------------------------------------------------------------------------- groups
-
-
-@dataclass(frozen=True)
-class Group:
-    """Runs that are trained together, and the store in which they are filed (None: the default one)."""
-
-    runs: tuple[Run, ...]
-    store: Path | None
-
-    @property
-    def name(self) -> str:
-        return hashlib.sha256(" ".join(run.key for run in self.runs).encode()).hexdigest()[:16]
-
-    def file(self, name: str) -> Path:
-        """A file of work in progress."""
-        return _checkpoints(self.store) / name
-
-    def missing(self) -> list[Run]:
-        """The members that have no record yet."""
-        with warnings.catch_warnings(action="ignore", category=records.RecordWarning):
-            return [run for run in self.runs if records.read(_store(self.store, run), run) is None]
-
-
-def _checkpoints(store: Path | None) -> Path:
-    return paths.checkpoints() if store is None else store / "checkpoints"
-
-
-def _groups(missing: list[Run], store: Path | None, device: torch.device) -> list[Group]:
-    """The missing runs in groups: those begun before as they were, then what `ensemble.partition` puts together."""
-    begun = [group for group in _begun(store) if not set(group.runs).isdisjoint(missing)]
-    left = [run for run in missing if not any(run in group.runs for group in begun)]
-    groups = begun + [Group(tuple(members), store) for members in ensemble.partition(left, device)]
-    return sorted(groups, key=lambda group: -sum(cost(run) for run in group.runs))
-
-
-def _begun(store: Path | None) -> Iterator[Group]:
-    """The groups with a checkpoint. One keeps its members, whatever is asked for now."""
-    for file in sorted(_checkpoints(store).glob("*.pt")):
-        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-            members = json.loads(file.with_suffix(".runs").read_text())
-            group = Group(tuple(Run.from_dict(run) for run in members), store)
-            if group.name == file.stem:
-                yield group
-
-
-def cost(run: Run) -> float:
-    """Roughly the work of a run, for shares of a progress bar: parameters × gradients × epochs."""
-    return ensemble.parameters(run) * (1 + (run.rho > 0)) * run.epochs
-
-
-# ---------------------------------------------------------------------------------------------- training
-
-
-def _train_missing(runs, store, device, deadline, executor, progress) -> None:
-    store = None if store is None else Path(store)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    missing = [run for run in runs if records.read(_store(store, run), run) is None]
+def _train_missing(runs: list[Run], store, device, deadline, executor, progress: bool) -> None:
+    missing = [run for run in runs if records.read(groups.store_of(store, run), run) is None]
     if not missing:
         return
-    for folder in {_store(store, run) for run in missing} | {_checkpoints(store)}:
+    for folder in dict.fromkeys([*(groups.store_of(store, run) for run in missing), groups.folder_of(store)]):
         records.check_writable(folder)
-    with Progress({run: cost(run) for run in missing}, show=progress and not paths.quiet()) as bar:
-        while missing and not _past(deadline):
-            outcomes = _train(_groups(missing, store, device), device, deadline, executor, bar)
+    batch = groups.gather(missing, store, device)
+    costs = {run: groups.cost(run) for run in missing}
+    fruitless = 0  # rounds without a new record, in a row
+    with Progress(costs, _epochs(batch), show=progress and not paths.quiet()) as bar:
+        while missing and not past(deadline):
+            outcomes = _train(batch, device, deadline, executor, bar)
+            left = [run for run in missing if records.read(groups.store_of(store, run), run, warn=False) is None]
+            fruitless = 0 if BUSY in outcomes or len(left) < len(missing) else fruitless + 1
+            _judge(outcomes, fruitless, replaceable=executor is None)
             if STOPPED in outcomes:
                 break
-            missing = Group(tuple(missing), store).missing()
-            if missing and DONE not in outcomes:
-                time.sleep(POLL_SECONDS)  # others are at all that is left
+            if fruitless > VISIBLE_SECONDS / POLL_SECONDS:
+                where = groups.store_of(store, left[0])
+                raise records.StoreError(f"{left[0].key}.json was written, but not to {where}: do all workers see it?")
+            if fruitless or BUSY in outcomes:
+                time.sleep(POLL_SECONDS)
+            missing = left
+            batch = groups.gather(missing, store, device)
 
 
-def _train(groups: list[Group], device, deadline, executor, bar) -> list[str]:
-    """Have every group trained once; what became of each. Raises the first error when all have ended."""
-    processes = min(len(groups), cpu_count()) if device.type == "cpu" else 1
+def _judge(outcomes: list, fruitless: int, *, replaceable: bool) -> None:
+    """Raise the first error of a round, but for the death of a replaceable worker, which is forgiven once."""
+    errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    serious = [error for error in errors if not (replaceable and isinstance(error, BrokenExecutor) and fruitless < 2)]
+    if serious:
+        raise serious[0]
+    if errors:
+        told = "a worker process died, perhaps for want of memory; its runs go on from their checkpoints in a new one"
+        warnings.warn(told, stacklevel=4)
+
+
+def _train(batch: list[Group], device, deadline, executor, bar: Progress) -> list:
+    """Have every group trained once. What became of each: an outcome of `work`, or the error that stopped it."""
+    processes = min(len(batch), cpu_count()) if device.type == "cpu" else 1
     if executor is None and processes == 1:
-        return [work(group, device, deadline, tick=bar.advance) for group in groups]
-    parent = os.getpid() if executor is None else None
-    executor = executor or get_reusable_executor(processes, timeout=60)
-    futures = [executor.submit(work, group, device, deadline, parent) for group in groups]
+        tick = functools.partial(_poll, batch, bar)
+        return [_attempt(group, device, deadline, tick) for group in batch]
+    parent, pool = None, executor
+    if executor is None:
+        # A worker keeps the environment that it was started in.
+        parent, pool = os.getpid(), get_reusable_executor(processes, timeout=60, env={"SAM_DATA": str(paths.data())})
+    futures = []
     try:
+        for group in batch:
+            futures.append(pool.submit(work, group, device, deadline, parent))
         while concurrent.futures.wait(futures, timeout=POLL_SECONDS).not_done:
-            _poll(groups, bar)
+            _poll(batch, bar)
+    except BrokenExecutor as error:  # before all was submitted
+        return [error]
     except BaseException:
         for future in futures:
             future.cancel()
+        if executor is None:
+            pool.shutdown(kill_workers=True)  # what they have done is in their checkpoints
         raise
-    _poll(groups, bar)
-    return [future.result() for future in futures]
+    _poll(batch, bar)
+    return [future.exception() or future.result() for future in futures]
 
 
-def _poll(groups: list[Group], bar: Progress) -> None:
-    """Read how far the groups are from the files that `work` leaves, whichever machine it runs on."""
-    for group in groups:
-        with contextlib.suppress(OSError, ValueError):
-            epoch = int(group.file(f"{group.name}.progress").read_text())
-            for run in group.runs:
-                bar.advance(run, epoch)
-        for run in group.runs:
-            if records.path(_store(group.store, run), run).exists():
-                bar.advance(run, run.epochs)
-
-
-DONE, BUSY, STOPPED = "done", "busy", "stopped"
-
-
-def work(group: Group, device, deadline: float | None, parent: int | None = None, tick=None) -> str:
-    """Train one group and file its records: "done"; or "busy", as another process is at it, or "stopped" in time.
-
-    Runs in whatever process an executor gives it. With `parent` it stops once that process is no longer its parent.
-    """
-    with contextlib.ExitStack() as claims:
-        try:
-            for run in group.missing():
-                # The kernel drops the lock of a process that dies, so a claim never outlives its owner.
-                claims.enter_context(FileLock(group.file(f"{run.key}.lock"), timeout=0))
-        except Timeout:
-            return BUSY
-        missing = group.missing()
-        if missing:
-            if _past(deadline):
-                return STOPPED
-            try:
-                trained = _fit(group, device, deadline, parent, tick)
-            except train.Stopped:
-                return STOPPED
-            for record in trained:
-                if Run.from_dict(record["run"]) in missing:
-                    records.write(_store(group.store, group.runs[0]), record)
-        for ending in ("pt", "runs", "progress"):
-            group.file(f"{group.name}.{ending}").unlink(missing_ok=True)
-        return DONE
-
-
-def _fit(group: Group, device: torch.device, deadline, parent, tick) -> list[dict]:
-    file = group.file(f"{group.name}.runs")
-    file.write_text(json.dumps([run.as_dict() for run in group.runs]))
-    progress = file.with_suffix(".progress")
-
-    def stop(epoch: int, last: float) -> bool:
-        if tick is None:
-            progress.write_text(str(epoch))
-        else:
-            for run in group.runs:
-                tick(run, epoch)
-        return (parent is not None and os.getppid() != parent) or _past(deadline, last)
-
-    with _one_thread(device):
-        return train.fit(ensemble.engine(group.runs, device), checkpoint=file.with_suffix(".pt"), stop=stop)
-
-
-@contextlib.contextmanager
-def _one_thread(device: torch.device):
-    # The last bits of a matrix product depend on the number of threads, so on a CPU it is always one.
-    threads = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
+def _attempt(group: Group, device, deadline, tick) -> str | Exception:
     try:
-        yield
+        return work(group, device, deadline, tick=tick)
+    except Exception as error:
+        return error
     finally:
-        torch.set_num_threads(threads)
+        tick()
 
 
-def _past(deadline: float | None, spare: float = 0.0) -> bool:
-    return deadline is not None and time.time() + spare > deadline
+def _poll(batch: list[Group], bar: Progress) -> None:
+    bar.advance(_epochs(batch))
 
 
-# ---------------------------------------------------------------------------------------------- planning
-
-
-def plan(runs: Iterable[Run], *, store: str | Path | None = None, device=None) -> pandas.DataFrame:
-    """What a sweep of these runs would find and cost, one row a run: its fields, key, status and `seconds`.
-
-    status: "done", "diverged", or "missing". seconds: expected time on this device for one run, from a few timed
-    steps; 0 where a record is there, NaN where the data to time with is not.
-    """
-    runs = list(runs)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    with _one_thread(device):
-        return pandas.DataFrame([_row(run, records.read(_store(store, run), run)) for run in runs]).drop(
-            columns=[*FINAL, "curves", "provenance"]
-        )
+def _epochs(batch: Sequence[Group]) -> dict[Run, int]:
+    """How far every run is by the files that `work` leaves, whichever machine it runs on."""
+    epochs = {}
+    for group in batch:
+        epoch = 0
+        with contextlib.suppress(OSError, ValueError):
+            epoch = int(group.file("progress").read_text())
+        for run in group.runs:
+            epochs[run] = run.epochs if records.path(group.store, run).exists() else epoch
+    return epochs
 
 
 # ---------------------------------------------------------------------------------------------- command line
@@ -280,33 +199,59 @@ def plan(runs: Iterable[Run], *, store: str | Path | None = None, device=None) -
 
 def main(arguments: list[str] | None = None) -> int:
     """`python -m lib.sweep EXPERIMENT --preset P`: train a grid, or with --plan say what it would take."""
+    names = ", ".join(experiments.EXPERIMENTS)
     parser = argparse.ArgumentParser(prog="python -m lib.sweep", description=main.__doc__)
-    parser.add_argument("experiment", choices=sorted(experiments.EXPERIMENTS), metavar="EXPERIMENT", nargs="+")
+    parser.add_argument("experiment", nargs="*", metavar="EXPERIMENT", help=f"{names}; with --plan by default all")
     parser.add_argument("--preset", choices=experiments.PRESETS, default="smoke")
-    parser.add_argument("--where", default=None, help="a pandas query that narrows the grid, such as 'width <= 1'")
+    parser.add_argument("--where", help="a pandas query that narrows the grid, such as 'width <= 1'")
     parser.add_argument("--plan", action="store_true", help="train nothing; say what is cached, missing, and its cost")
     parser.add_argument("--budget", help="stop cleanly within seconds, or a time such as 9m; run again to go on")
     parser.add_argument("--device", help="cpu or cuda; by default the GPU if there is one")
     parser.add_argument("--store", help="the folder of records")
     given = parser.parse_args(arguments)
-    grid = [run for name in given.experiment for run in experiments.EXPERIMENTS[name](given.preset)]
-    if given.where:
-        frame = pandas.DataFrame([run.as_dict() for run in grid])
-        grid = [grid[i] for i in frame.query(given.where).index]
-    if given.plan:
-        print(plan(grid, store=given.store, device=given.device).to_string())
-        return 0
+    unknown = sorted(set(given.experiment) - set(experiments.EXPERIMENTS))
+    if unknown or not (given.experiment or given.plan):
+        told = f"unknown experiment {', '.join(unknown)}" if unknown else "no experiment given"
+        parser.error(f"{told}; there are {names}")
     try:
-        found = sweep(grid, store=given.store, device=given.device, budget=given.budget)
-    except (OSError, ValueError) as error:
+        chosen = given.experiment or list(experiments.EXPERIMENTS)
+        grids = {name: _where(experiments.EXPERIMENTS[name](given.preset), given.where) for name in chosen}
+        if given.plan:
+            table = summary(grids, store=given.store, device=given.device)
+            print(f"{given.preset}, on {records.hardware(groups.choose_device(given.device))}:")
+            print(table.round({"hours": 3, "memory_GB": 2}).to_string())
+            return 0
+        found = sweep(
+            [run for grid in grids.values() for run in grid],
+            store=given.store,
+            device=given.device,
+            budget=given.budget,
+        )
+    except (OSError, ValueError, BrokenExecutor) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
-    counts = found["status"].value_counts()
-    print(", ".join(f"{n} {status}" for status, n in counts.items()))
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted; run again to go on", file=sys.stderr)
+        return 130
+    counts = found.drop_duplicates("key")["status"].value_counts()
+    more = "; out of time, run again to go on" if "missing" in counts else ""
+    print(", ".join(f"{n} {status}" for status, n in counts.items()) + more)
     return 0
 
 
-if __name__ == "__main__":
-    from lib import sweep as module  # so that workers find `work` in lib.sweep and not in __main__
+def _where(grid: list[Run], query: str | None) -> list[Run]:
+    """The runs that fulfil a pandas query. Raises ValueError for one that cannot be asked, or that none fulfils."""
+    if query is None:
+        return grid
+    frame = pandas.DataFrame([run.as_dict() for run in grid])
+    try:
+        kept = frame.query(query)
+    except Exception as error:  # whatever pandas makes of a wrong expression
+        raise ValueError(f"--where {query!r}: {error}; the columns are {', '.join(frame)}") from error
+    if kept.empty:
+        raise ValueError(f"--where {query!r}: no run of the grid is left")
+    return [grid[i] for i in kept.index]
 
-    sys.exit(module.main())
+
+if __name__ == "__main__":
+    sys.exit(main())

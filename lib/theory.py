@@ -124,16 +124,19 @@ def linear_rate(table: pandas.DataFrame) -> LinearRate:
 
 
 def _fit_line(curves: dict | None) -> tuple[float, float] | None:
-    if not curves:
+    if not curves or not curves["train_loss"]:  # missing, or diverged in its first epoch
         return None
     epoch, loss = np.array(curves["epoch"]), np.array(curves["train_loss"])
     # An exact zero has no logarithm; the floor of double precision stands for it.
     inside = (loss <= loss[0] / 10) & (loss >= 100 * max(loss.min(), np.finfo(float).tiny))
-    if inside.sum() < 5:
-        return None
-    slope, intercept = np.polyfit(epoch[inside], np.log(loss[inside]), 1)
-    residual = np.log(loss[inside]) - (slope * epoch[inside] + intercept)
-    return float(np.exp(slope)), float(1 - residual.var() / np.log(loss[inside]).var())
+    return fit_rate(epoch[inside], loss[inside]) if inside.sum() >= 5 else None
+
+
+def fit_rate(step, loss) -> tuple[float, float]:
+    """The factor per step of a line through log `loss` (positive) against `step`, and the R² of that line."""
+    step, log = np.asarray(step, dtype=float), np.log(np.asarray(loss, dtype=float))
+    slope, intercept = np.polyfit(step, log, 1)
+    return float(np.exp(slope)), float(1 - (log - slope * step - intercept).var() / log.var())
 
 
 def truncated_residual(a: torch.Tensor, x: torch.Tensor, rank: int) -> float:

@@ -9,13 +9,14 @@ import math
 import os
 import time
 import warnings
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from lib import data, models, records
+from lib import augment, data, losses, models, records, sparsity
 from lib.runs import Run
 from lib.sam import SAM
 from lib.seeds import generator
@@ -44,13 +45,6 @@ def learning_rate(run: Run, step: int, steps_per_epoch: int) -> float:
     return run.lr
 
 
-def sample_losses(loss: str, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The N losses of `output` (N×K): "cross_entropy" (labels N), "squared" ‖f − y‖², "mse" half of it (N×K)."""
-    if loss == "cross_entropy":
-        return nn.functional.cross_entropy(output, target, reduction="none")
-    return (output - target).square().sum(-1) * (0.5 if loss == "mse" else 1.0)
-
-
 class Batches:
     """A run's data on a device: standardized once, or padded once and augmented a batch at a time.
 
@@ -68,7 +62,7 @@ class Batches:
         self.steps_per_epoch = -(-n // run.batch_size)
         self.test = self._place(test.x), self._targets(test.y)
         if self.augmented:
-            self.padded, self._raw = data.pad(train.x[:n].to(device)), train.x[:n]
+            self.padded, self._raw = augment.pad(train.x[:n].to(device)), train.x[:n]
             self.train = None, self._targets(train.y[:n])
         else:
             self.train = self._place(train.x[:n]), self._targets(train.y[:n])
@@ -80,22 +74,39 @@ class Batches:
         return y.to(self.device, self.dtype if y.is_floating_point() else torch.int64)
 
     def loss_target(self, y: torch.Tensor) -> torch.Tensor:
-        """What the loss compares the output with: labels for cross entropy, else vectors, labels made one-hot."""
-        if self.run.loss == "cross_entropy" or y.is_floating_point():
-            return y
-        return nn.functional.one_hot(y, self.classes).to(self.dtype)
+        """What the run's loss compares the output with (`losses.target`)."""
+        return losses.target(self.run.loss, y, self.classes, self.dtype)
+
+    def network(self, run: Run) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+        """The run's network at initialization, on the device, and its mask; what the mask removes is 0. A weight
+        whose gradients are masked too stays 0 under momentum and weight decay."""
+        model = models.build(run.model, width=run.width, in_shape=self.in_shape, classes=self.classes, seed=run.seed)
+        model = model.to(self.device, self.dtype)
+        masks = sparsity.masks_of(run, model, self)
+        with torch.no_grad():
+            for name, weight in model.named_parameters():
+                if name in masks:
+                    weight.mul_(masks[name])
+        return model, masks
+
+    def balanced(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The first `count`/classes training samples of each class, as they are evaluated."""
+        y = self.train[1].cpu()
+        index = torch.cat([(y == label).nonzero().flatten()[: count // self.classes] for label in range(self.classes)])
+        x = self._place(self._raw[index]) if self.train[0] is None else self.train[0][index.to(self.device)]
+        return x, self.train[1][index.to(self.device)]
 
     def epoch(self, seed: int, epoch: int):
         """Yield the batches (x, y) of an epoch in the order, and with the augmentation, of `seed`."""
         order = self.order(seed, epoch)
         if self.augmented:
-            draws = data.draw_augmentation(self.n, generator(seed, "augmentation", epoch))
+            draws = augment.draw(self.n, generator(seed, "augmentation", epoch))
             offsets, flips = (d.to(self.device) for d in draws)
         for start in range(0, self.n, self.run.batch_size):
             index = order[start : start + self.run.batch_size]
             if self.augmented:
                 batch = slice(start, start + len(index))
-                x = data.augment(self.padded, index, offsets[batch], flips[batch])
+                x = augment.apply(self.padded, index, offsets[batch], flips[batch])
                 x = data.standardize(x, self.run.dataset, dtype=self.dtype)
             else:
                 x = self.train[0][index]
@@ -122,9 +133,9 @@ class Loop:
         (self.run,) = self.runs = list(runs)
         run, self.device = self.run, device
         self.data = Batches(run, device)
-        self.model = models.build(
-            run.model, width=run.width, in_shape=self.data.in_shape, classes=self.data.classes, seed=run.seed
-        ).to(device, self.data.dtype)
+        self.model, masks = self.data.network(run)
+        parameters = dict(self.model.named_parameters())
+        self.masked = [(parameters[name], mask) for name, mask in masks.items()]
         self.optimizer = SAM(
             self.model.parameters(),
             torch.optim.SGD,
@@ -139,11 +150,19 @@ class Loop:
     def epoch(self, epoch: int) -> list[tuple[float, float | None]]:
         """Train one epoch; for each run the mean loss and the accuracy at w."""
         self.model.train()
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
-        hits = torch.zeros((), dtype=torch.int64, device=self.device)
-        for i, (x, y) in enumerate(self.data.epoch(self.run.seed, epoch)):
-            self.step(epoch * self.data.steps_per_epoch + i, x, y, total, hits)
+        total, hits = meters = self.meters()
+        first = epoch * self.data.steps_per_epoch
+        for i, (x, y) in enumerate(self.batches(epoch)):
+            self.step(first + i, x, y, *meters)
         return [(total.item() / self.data.n, self._accuracy(hits, self.data.n))]
+
+    def meters(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Zeros to which `step` adds: the sum of losses (float64) and the number of hits (int64)."""
+        return tuple(torch.zeros((), dtype=dtype, device=self.device) for dtype in (torch.float64, torch.int64))
+
+    def batches(self, epoch: int):
+        """Yield the batches of an epoch."""
+        return self.data.epoch(self.run.seed, epoch)
 
     def step(self, step: int, x, y, total, hits) -> None:
         """One step on the batch (x, y), adding its loss and its hits at w to `total` and `hits`."""
@@ -154,8 +173,10 @@ class Loop:
         def closure():
             self.optimizer.zero_grad()
             outputs.append(self.model(x))
-            loss = sample_losses(self.run.loss, outputs[-1], target).mean()
+            loss = losses.per_sample(self.run.loss, outputs[-1], target).mean()
             loss.backward()
+            for weight, mask in self.masked:
+                weight.grad.mul_(mask)
             return loss
 
         total += self.optimizer.step(closure).detach().double() * len(y)
@@ -166,13 +187,13 @@ class Loop:
     def evaluate(self, split: str) -> list[dict]:
         """Loss and accuracies over a whole split, in evaluation mode."""
         self.model.eval()
-        losses, hits, labels = [], [], False
+        values, hits, labels = [], [], False
         for x, y in self.data.chunks(split):
             output = self.model(x)
-            losses.append(sample_losses(self.run.loss, output, self.data.loss_target(y)).double())
+            values.append(losses.per_sample(self.run.loss, output, self.data.loss_target(y)).double())
             labels = not y.is_floating_point()
             hits += [(output.argmax(1) == y).double()] if labels else []
-        return [summary(torch.cat(losses), torch.cat(hits) if labels else None)]
+        return [summary(torch.cat(values), torch.cat(hits) if labels else None)]
 
     def _accuracy(self, hits, n):
         return None if self.data.train[1].is_floating_point() else hits.item() / n
@@ -304,7 +325,11 @@ def _load(checkpoint: Path | None, engine) -> dict:
     if checkpoint is None or not checkpoint.exists():
         return fresh
     try:
+        with zipfile.ZipFile(checkpoint) as archive:  # torch.load ignores the checksums that torch.save writes
+            if archive.testzip():
+                raise ValueError("a checksum is wrong")
         state = torch.load(checkpoint, map_location=engine.device, weights_only=True)
+        found = {name: state[name] for name in fresh}
         if state["keys"] != [run.key for run in engine.runs]:
             raise ValueError("it is of other runs")
         engine.load_state_dict(state["engine"])
@@ -313,4 +338,4 @@ def _load(checkpoint: Path | None, engine) -> dict:
         warnings.warn(f"{checkpoint}: cannot be read ({reason}); its runs start again from epoch 0", stacklevel=2)
         engine.__init__(engine.runs, engine.device)
         return fresh
-    return state
+    return found

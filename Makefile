@@ -1,0 +1,48 @@
+# The whole workflow. `make figures` on a fresh machine needs Python 3.11 or later, make and a package registry.
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: setup figures test lab plan notebooks bench clean help
+
+PYTHON ?= python3
+PRESET ?= smoke
+TRAIN ?= $(if $(filter smoke,$(PRESET)),1,0)
+NOTEBOOKS ?=
+RUN := .venv/bin/python
+
+help:  ## say what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@echo "PRESET=smoke|lite|paper (now $(PRESET)), TRAIN=0|1 (now $(TRAIN)), NOTEBOOKS=\"01_convergence …\" (all), SAM_DATA=folder"
+
+setup: .venv/ready  ## make .venv from the pinned requirements
+
+.venv/ready: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed, this is " + sys.version)'
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(RUN) -m ipykernel install --sys-prefix
+	touch $@
+
+figures: setup  ## regenerate figures/PRESET; TRAIN=1 trains the runs that have no record
+	$(RUN) -m lib.notebooks figures $(NOTEBOOKS) --preset $(PRESET) --train $(TRAIN)
+
+test: setup  ## lint, unit tests, and the committed notebooks executed by nbval
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	CI=true $(RUN) -m pytest tests
+	CI=true SAM_FIGURES=build/nbval $(RUN) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
+
+lab: setup  ## open JupyterLab on the notebooks
+	$(RUN) -m jupyter lab notebooks
+
+plan: setup  ## what is cached, what is missing, and what that would cost on this machine
+	$(RUN) -m lib.sweep --plan --preset $(PRESET)
+
+notebooks: setup  ## execute the committed .ipynb again
+	$(RUN) -m lib.notebooks refresh $(NOTEBOOKS)
+
+bench: setup  ## time the engine and the Hessian library against their peers
+	$(RUN) -m benchmarks
+
+clean:  ## remove build products; never records, datasets or checkpoints
+	rm -rf build figures/smoke .pytest_cache .ruff_cache

@@ -1,0 +1,5 @@
+"""`python -m benchmarks`: every benchmark in turn."""
+
+from benchmarks import engine
+
+engine.main(list(engine.STEPS))

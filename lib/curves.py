@@ -1,0 +1,46 @@
+"""What the training curves of narrow and wide networks say: who is faster, and do the seeds agree (Section 3)."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pandas
+
+
+def epochs_to(curves: dict, level: float) -> float:
+    """The first epoch whose training loss is at most `level`; inf if there is none."""
+    reached = (e for e, loss in zip(curves["epoch"], curves["train_loss"], strict=True) if loss <= level)
+    return next(reached, math.inf)
+
+
+class Comparison(NamedTuple):
+    """The narrowest against the widest network.
+
+    level: a training loss that all seeds of the narrow one reach at their end.
+    narrow, wide: the epochs that each seed needs to get there.
+    spread: the standard deviation over seeds of log₁₀ loss, averaged over epochs, the larger of the two networks'.
+    gap: how far their mean log₁₀ losses are apart, averaged over epochs; positive where the wide one is lower.
+    """
+
+    level: float
+    narrow: list[float]
+    wide: list[float]
+    spread: float
+    gap: float
+
+
+def compare_widths(table: pandas.DataFrame) -> Comparison | None:
+    """Compare the narrowest and the widest network in rows of `sweep`; None unless both are done for two seeds."""
+    done = table[table["status"] == "done"]
+    parts = [done[done["width"] == width]["curves"].tolist() for width in (table["width"].min(), table["width"].max())]
+    if table["width"].nunique() < 2 or min(map(len, parts)) < 2:
+        return None
+    level = max(curves["train_loss"][-1] for curves in parts[0])
+    logs = [np.log10([curves["train_loss"] for curves in part]) for part in parts]
+    return Comparison(
+        level=level,
+        narrow=[epochs_to(curves, level) for curves in parts[0]],
+        wide=[epochs_to(curves, level) for curves in parts[1]],
+        spread=max(float(log.std(0, ddof=1).mean()) for log in logs),
+        gap=float((logs[0].mean(0) - logs[1].mean(0)).mean()),
+    )

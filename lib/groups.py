@@ -1,0 +1,123 @@
+"""What trains together, and where: groups of runs, the store they are filed in, the files of their work in progress.
+
+Beside the records of a store lies a folder `checkpoints`. There a group under way has NAME.runs (its members),
+NAME.progress (the epoch it is at) and NAME.pt (its checkpoint); KEY.lock is a process's claim on a run. A group keeps
+its members when it is taken up again, whatever is asked for then, as the last bits of a run depend on the size of the
+stack that it trains in.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lib import ensemble, paths, records
+from lib.runs import Run
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that are trained together, the store of their records, and the folder of their work in progress."""
+
+    runs: tuple[Run, ...]
+    store: Path
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return hashlib.sha256(" ".join(run.key for run in self.runs).encode()).hexdigest()[:16]
+
+    def file(self, ending: str) -> Path:
+        """The group's file of work in progress with this ending."""
+        return self.folder / f"{self.name}.{ending}"
+
+    def lock(self, run: Run) -> Path:
+        """The file whose lock is the claim on a run."""
+        return self.folder / f"{run.key}.lock"
+
+    def missing(self) -> list[Run]:
+        """The members that have no record yet."""
+        return [run for run in self.runs if records.read(self.store, run, warn=False) is None]
+
+    def checkpointed(self) -> int:
+        """The epochs that its checkpoint holds; 0 where there is none, or a damaged one."""
+        with contextlib.suppress(Exception):  # whatever a damaged file makes torch raise
+            return torch.load(self.file("pt"), map_location="cpu", mmap=True, weights_only=True)["epochs"]
+        return 0
+
+    def clear(self) -> None:
+        """Remove what a finished group leaves, and what processes left that were killed while writing for it."""
+        stale = [file for run in self.runs for file in self.store.glob(f"{run.key}.*.tmp")]
+        for file in [*self.folder.glob(f"{self.name}.*"), *map(self.lock, self.runs), *stale]:
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+def store_of(store: str | Path | None, run: Run) -> Path:
+    """The folder of the run's record in the given store, or in the default one."""
+    return paths.records(run.dataset) if store is None else Path(store).absolute()
+
+
+def folder_of(store: str | Path | None) -> Path:
+    """The folder of work in progress of the given store, or of the default one."""
+    return paths.checkpoints() if store is None else Path(store).absolute() / "checkpoints"
+
+
+def gather(missing: Sequence[Run], store: str | Path | None, device: torch.device) -> list[Group]:
+    """The missing runs in groups: those begun before as they were, then what `ensemble.partition` puts together.
+    The costliest comes first."""
+    begun = [group for group in _begun(store) if not set(group.runs).isdisjoint(missing)]
+    left = [run for run in missing if not any(run in group.runs for group in begun)]
+    fresh = [_group(members, store) for members in ensemble.partition(left, device)]
+    return sorted(begun + fresh, key=lambda group: -sum(map(cost, group.runs)))
+
+
+def _group(members: Sequence[Run], store: str | Path | None) -> Group:
+    return Group(tuple(members), store_of(store, members[0]), folder_of(store))
+
+
+def _begun(store: str | Path | None) -> Iterator[Group]:
+    """The groups with a checkpoint, or with some of the records that they were to write."""
+    for file in sorted(folder_of(store).glob("*.runs")):
+        with contextlib.suppress(OSError, ValueError, TypeError, IndexError):
+            group = _group([Run.from_dict(run) for run in json.loads(file.read_text())], store)
+            if group.name == file.stem and (group.file("pt").exists() or len(group.missing()) < len(group.runs)):
+                yield group
+
+
+def cost(run: Run) -> float:
+    """Roughly the work of a run, in any unit: parameters × gradients × epochs."""
+    return _parameters(run.dataset, run.model, run.width, run.loss) * (1 + (run.rho > 0)) * run.epochs
+
+
+@functools.cache
+def _parameters(dataset: str, model: str, width: float, loss: str) -> int:
+    return ensemble.parameters(Run(dataset=dataset, model=model, width=width, loss=loss))
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """The device of that name, or by default the GPU if there is one. Raises ValueError for what is no device."""
+    try:
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        chosen = None
+    if chosen is None or chosen.type not in ("cpu", "cuda"):
+        raise ValueError(f"device = {device!r}: must be 'cpu' or 'cuda'")
+    return chosen
+
+
+@contextlib.contextmanager
+def one_thread(device: torch.device):
+    """Within this context a CPU works with one thread: on it depend the last bits of a matrix product."""
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

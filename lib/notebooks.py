@@ -1,0 +1,154 @@
+"""Runs the notebooks without a browser: convert from .py, execute with papermill, check that nothing is lacking.
+
+`python -m lib.notebooks figures --preset smoke` regenerates figures/smoke and leaves the executed notebooks in build/;
+`python -m lib.notebooks refresh` executes the .ipynb that are committed beside their .py. An unknown parameter, a cell
+that fails and a figure that was not made are errors.
+"""
+
+import argparse
+import ast
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+import papermill
+
+from lib import experiments, paths
+
+FOLDER = paths.ROOT / "notebooks"
+TIMEOUT = 24 * 3600
+
+
+class NotebookError(RuntimeError):
+    """A notebook that failed, was not executed, or lacks what it should have made."""
+
+
+def sources(names: list[str] | None = None) -> list[Path]:
+    """The .py of the notebooks, all or those named. NotebookError for a name that there is not."""
+    there = {path.stem: path for path in sorted(FOLDER.glob("[0-9]*.py"))}
+    for name in names or []:
+        if name not in there:
+            raise NotebookError(f"notebook {name!r}: there is none; there are {', '.join(there)}")
+    return [there[name] for name in names] if names else list(there.values())
+
+
+def figures_of(source: Path) -> list[str]:
+    """The names under which a notebook saves its figures."""
+    return re.findall(r"plots\.save\([^\n]*?\"(\w+)\"", source.read_text(encoding="utf-8"))
+
+
+def execute(source: Path, folder: Path, parameters: dict) -> Path:
+    """Convert `source` and execute it into `folder`; the path of the executed notebook.
+
+    Raises NotebookError for a parameter that the notebook does not have, a failing cell, or a missing figure.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    converted, executed = folder / f"{source.stem}.input.ipynb", folder / f"{source.stem}.ipynb"
+    jupytext.write(jupytext.read(source), converted)
+    known = papermill.inspect_notebook(str(converted))
+    for name in parameters:
+        if name not in known:
+            raise NotebookError(f"parameter {name!r}: {source.name} has none of that name; it has {', '.join(known)}")
+    began = time.time()
+    try:
+        papermill.execute_notebook(
+            str(converted),
+            str(executed),
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(paths.ROOT),
+            progress_bar=False,
+            stderr_file=sys.stderr,  # the progress of sweeps
+            execution_timeout=TIMEOUT,
+        )
+    except papermill.PapermillExecutionError as error:
+        raise NotebookError(
+            f"{source.name}: cell {error.exec_count} failed with {error.ename}: {error.evalue}"
+        ) from error
+    finally:
+        converted.unlink()
+    check(executed, source)
+    _check_figures(source, paths.figures() / parameters.get("preset", "smoke"), began)
+    return executed
+
+
+def check(executed: Path, source: Path) -> None:
+    """Raise NotebookError unless every code cell of `executed` ran, none failed, and each figure is shown."""
+    cells = [c for c in nbformat.read(executed, as_version=4).cells if c.cell_type == "code" and c.source.strip()]
+    images = 0
+    for cell in cells:
+        if cell.execution_count is None:
+            raise NotebookError(f"{executed}: a cell was never executed: {cell.source.splitlines()[0]!r}")
+        for output in cell.outputs:
+            if output.output_type == "error":
+                raise NotebookError(f"{executed}: a cell failed with {output.ename}: {output.evalue}")
+            images += "image/png" in output.get("data", {})
+    if images < len(figures_of(source)):
+        raise NotebookError(f"{executed}: shows {images} of its {len(figures_of(source))} figures")
+
+
+def _check_figures(source: Path, folder: Path, began: float) -> None:
+    for name in figures_of(source):
+        for ending in ("png", "svg", "csv"):
+            file = folder / f"{name}.{ending}"
+            if not file.exists() or file.stat().st_mtime < began - 1:
+                raise NotebookError(f"{source.name}: did not make {file}")
+
+
+def refresh(source: Path) -> Path:
+    """Execute `source` as it is and file the result beside it, without what changes from one execution to the next."""
+    os.environ["CI"] = "true"  # no progress in what is committed
+    executed = execute(source, paths.ROOT / "build" / "refresh", {})
+    notebook = nbformat.read(executed, as_version=4)
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata.get("language_info", {}).pop("version", None)
+    for cell in notebook.cells:
+        cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags" and v}
+    target = source.with_suffix(".ipynb")
+    nbformat.write(notebook, target)
+    return target
+
+
+def _parameter(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be NAME=VALUE")
+    try:
+        return name, ast.literal_eval(value)  # YAML would read 1e-3 as a string
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Regenerate the figures of a preset, or execute the committed notebooks again."""
+    parser = argparse.ArgumentParser(prog="python -m lib.notebooks", description=main.__doc__)
+    parser.add_argument("command", choices=["figures", "refresh"])
+    parser.add_argument("names", nargs="*", metavar="NOTEBOOK", help="such as 01_convergence; all if none is given")
+    parser.add_argument("--preset", default="smoke", help=f"one of {', '.join(experiments.PRESETS)}")
+    parser.add_argument("--train", type=int, choices=(0, 1), help="train missing runs; by default only at smoke")
+    parser.add_argument("-p", type=_parameter, action="append", default=[], metavar="NAME=VALUE", dest="parameters")
+    given = parser.parse_args(arguments)
+    try:
+        experiments.check_preset(given.preset)
+        train = given.preset == "smoke" if given.train is None else bool(given.train)
+        parameters = {"preset": given.preset, "train": train, **dict(given.parameters)}
+        for source in sources(given.names):
+            began = time.monotonic()
+            print(f"{source.name} …", flush=True)
+            if given.command == "refresh":
+                made = refresh(source)
+            else:
+                made = execute(source, paths.ROOT / "build" / given.preset, parameters)
+            print(f"{source.name}: {made.relative_to(paths.ROOT)} in {time.monotonic() - began:.0f} s", flush=True)
+    except (NotebookError, ValueError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""Claims: computed verdicts, nothing supported that was not recorded, notebooks side by side in one file."""
+
+import json
+
+import pytest
+
+from lib import claims
+
+
+@pytest.fixture(autouse=True)
+def figures(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAM_FIGURES", str(tmp_path))
+    monkeypatch.setitem(claims.CLAIMS, "99_other", {"x": claims.Claim("Figure 9", "Something else")})
+    return tmp_path
+
+
+def test_what_was_not_recorded_is_not_tested(figures):
+    claims.Book("01_convergence", "smoke")
+    rows = json.loads((figures / "smoke" / "claims.json").read_text())["01_convergence"]
+    assert {row["verdict"] for row in rows.values()} == {"not tested"}
+    assert set(rows) == set(claims.CLAIMS["01_convergence"])
+
+
+@pytest.mark.parametrize(("holds", "verdict"), [(True, "supported"), (False, "not supported"), (None, "not tested")])
+def test_the_verdict_follows_the_condition(figures, holds, verdict):
+    book = claims.Book("01_convergence", "smoke")
+    book.record("lemma-5", measured="0.1", holds=holds, keys=["b", "a", "b"])
+    row = json.loads((figures / "smoke" / "claims.json").read_text())["01_convergence"]["lemma-5"]
+    assert (row["verdict"], row["measured"], row["keys"]) == (verdict, "0.1", ["a", "b"])
+    assert f"| 0.1 | {verdict} |" in (figures / "smoke" / "claims.md").read_text()
+
+
+def test_reopening_a_notebook_forgets_its_verdicts_and_keeps_those_of_others(figures):
+    claims.Book("99_other", "smoke").record("x", measured="1", holds=True)
+    claims.Book("01_convergence", "smoke").record("lemma-5", measured="1", holds=True)
+    claims.Book("01_convergence", "smoke")
+    book = json.loads((figures / "smoke" / "claims.json").read_text())
+    assert book["99_other"]["x"]["verdict"] == "supported"
+    assert book["01_convergence"]["lemma-5"]["verdict"] == "not tested"
+
+
+def test_a_claim_or_notebook_that_is_not_there_is_named(figures):
+    with pytest.raises(ValueError, match=r"claim = 'lemma-7': 01_convergence has lemma-5"):
+        claims.Book("01_convergence", "smoke").record("lemma-7", measured="", holds=True)
+    with pytest.raises(ValueError, match="notebook = '00_nothing': has no claims"):
+        claims.Book("00_nothing", "smoke")
+
+
+def test_measured_numbers_carry_their_spread_and_their_count():
+    assert claims.mean_and_spread([1.0, 2.0, 3.0], "epochs") == "2 ± 1 epochs (n = 3)"
+    assert claims.mean_and_spread([0.5]) == "0.5 (n = 1)"

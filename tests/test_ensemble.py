@@ -1,0 +1,296 @@
+"""Stacks: equal to the reference loop run by run, whoever trains beside whom; and how runs are put into them."""
+
+import copy
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from lib import ensemble, models, train
+from lib.ensemble import Stack
+from lib.runs import Run
+from lib.train import Loop
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+# Hidden layers of 12 and 4; 120 samples in batches of 50, 50 and 20.
+MLP = Run(dataset="digits", model="mlp", width=0.04, epochs=1, batch_size=50, n_train=120, precision="float64")
+LINEAR = MLP.but(dataset="factorization", model="linear2", width=4, loss="squared", lr=1e-3)
+
+
+def grid(base: Run, seeds=(0, 1)) -> list[Run]:
+    """SGD, SAM with ρ = 0, SAM at two ρ, unnormalized SAM; of every seed, in another order with ρ than without."""
+    sam = base.but(optimizer="sam")
+    kinds = [base, sam, sam.but(rho=0.05), sam.but(rho=0.5), sam.but(rho=0.1, normalized=False)]
+    runs = [kind.but(seed=seed) for kind in kinds for seed in seeds]
+    return sorted(runs, key=lambda run: (run.rho > 0, -run.seed if run.rho else 0))
+
+
+def weights(engine) -> list[torch.Tensor]:
+    """All weights of each member in one vector."""
+    if isinstance(engine, Loop):
+        return [nn.utils.parameters_to_vector(engine.model.parameters()).detach()]
+    return [torch.cat([layer[i].flatten() for layer in engine.weights.layers]) for i in range(len(engine.runs))]
+
+
+def trained(engine, epochs: int = 1):
+    """Weights, and (loss, accuracy) at w of each epoch, of every member."""
+    rows = [engine.epoch(epoch) for epoch in range(epochs)]
+    return weights(engine), [[row[i] for row in rows] for i in range(len(engine.runs))]
+
+
+def kept(records: list[dict]) -> list[dict]:
+    """Records without what may differ between two repeats."""
+    return [{part: value for part, value in record.items() if part != "provenance"} for record in records]
+
+
+def close(value):
+    """A number up to the rounding of a few steps in float64; or None, where there is none."""
+    return value if value is None else pytest.approx(value, rel=1e-10)
+
+
+# A stack against the loop
+
+VARIANTS = {
+    "plain": MLP,
+    "momentum": MLP.but(momentum=0.9),
+    "weight decay": MLP.but(weight_decay=0.01),
+    "momentum and weight decay": MLP.but(momentum=0.9, weight_decay=0.01),
+    "inverse": MLP.but(schedule="inverse", epochs=4),
+    "step": MLP.but(schedule="step", epochs=4),
+    "cosine": MLP.but(schedule="cosine", epochs=4),
+    "warmup_cosine": MLP.but(schedule="warmup_cosine", warmup_steps=5, epochs=4),
+    "squared": MLP.but(loss="squared"),
+    "mse": MLP.but(loss="mse"),
+    "linear2 on digits": MLP.but(model="linear2", width=3),
+    "regression": LINEAR.but(momentum=0.5, epochs=3),
+    "half the regression": LINEAR.but(loss="mse"),
+    "sparse": MLP.but(sparsity=0.5, momentum=0.9, weight_decay=0.01),
+    "sparse by SNIP": MLP.but(sparsity=0.8, pruner="snip"),
+}
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)], ids=["one seed", "two seeds"])
+@pytest.mark.parametrize("steps", ["one step", "epochs"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_stack_equals_its_runs_trained_alone(variant, steps, seeds):
+    base = VARIANTS[variant] if steps == "epochs" else VARIANTS[variant].but(n_train=50)
+    epochs = base.epochs if steps == "epochs" else 1
+    runs = grid(base, seeds)
+    found, curves = trained(Stack(runs, CPU), epochs)
+    for i, run in enumerate(runs):
+        (expected,), (curve,) = trained(Loop([run], CPU), epochs)
+        # At most 12 steps in float64, whose sums of at most 64 terms are taken in another order: 12·64 roundings of
+        # 1e-16 make 1e-13 of the weights' size, and the dynamics of so few steps stretch that little.
+        assert (found[i] - expected).norm() < 1e-10 * expected.norm()
+        assert [loss for loss, _ in curves[i]] == pytest.approx([loss for loss, _ in curve], rel=1e-10)
+        assert [accuracy for _, accuracy in curves[i]] == [accuracy for _, accuracy in curve]
+    far = [(found[i] - found[j]).norm() for i in range(len(runs)) for j in range(i) if runs[i].rho != runs[j].rho]
+    assert min(far) > 1e-6  # so that members mixed up would show
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)], ids=["one seed", "two seeds"])
+@pytest.mark.parametrize("variant", ["momentum and weight decay", "squared", "linear2 on digits"])
+def test_in_float32_a_stack_is_as_exact_as_the_loop(variant, seeds):
+    # given the run in float64 as the truth, then the stack in float32 is off by no more than the loop in float32 is,
+    # but for the luck of single roundings: four times, as two random errors of one size seldom differ by.
+    exact = grid(VARIANTS[variant], seeds)
+    runs = [run.but(precision="float32") for run in exact]
+    found, curves = trained(Stack(runs, CPU))
+    truths, errors, own = [], [], []
+    for i, run in enumerate(runs):
+        (truth,), _ = trained(Loop([exact[i]], CPU))
+        (alone,), (curve,) = trained(Loop([run], CPU))
+        truths.append(truth.norm())
+        errors.append((alone.double() - truth).norm())
+        own.append((found[i].double() - truth).norm())
+        assert found[i].dtype == torch.float32 and curves[i][0][0] == pytest.approx(curve[0][0], rel=1e-5)
+    assert max(own) < 4 * max(errors) and max(errors) < 1e-5 * min(truths)
+
+
+@pytest.mark.parametrize("base", [MLP.but(epochs=4, momentum=0.9), LINEAR.but(epochs=3)], ids=["mlp", "linear2"])
+def test_records_of_a_stack_equal_those_of_the_loop(base):
+    runs = grid(base.but(eval_every=2))
+    for run, record in zip(runs, train.fit(Stack(runs, CPU)), strict=True):
+        (expected,) = train.fit(Loop([run], CPU))
+        assert record["run"] == run.as_dict() and record["status"] == "done"
+        assert record["final"] == {name: close(value) for name, value in expected["final"].items()}
+        curves = expected["curves"].items()
+        assert record["curves"] == {name: [close(value) for value in curve] for name, curve in curves}
+
+
+def test_training_goes_on_over_epochs_as_in_the_loop_after_a_checkpoint():
+    # given the state of a stack after two epochs, when another stack takes it, then it goes on to the last bit
+    runs = grid(MLP.but(epochs=4, momentum=0.9))
+    one, other = Stack(runs, CPU), Stack(runs, CPU)
+    trained(one, 2)
+    other.load_state_dict(copy.deepcopy(one.state_dict()))
+    rows = [[engine.epoch(2), engine.epoch(3)] for engine in (one, other)]
+    assert rows[0] == rows[1] and torch.equal(one.weights.flat, other.weights.flat)
+
+
+def test_a_zero_gradient_gives_no_nan():
+    # given two factors that are both zero, then so is the gradient, and ε
+    stack = Stack(grid(LINEAR), CPU)
+    stack.weights.flat.zero_()
+    stack.epoch(0)
+    assert (stack.weights.flat == 0).all()
+
+
+# Companions
+
+
+@pytest.mark.parametrize("base", [MLP, LINEAR], ids=["mlp", "linear2"])
+def test_initialization_and_order_are_those_of_the_own_seed(base):
+    stack = Stack(grid(base, seeds=(3, 1, 4)), CPU)
+    batches = list(stack.batches(epoch=2))
+    for i, run in enumerate(stack.runs):
+        alone = Loop([run], CPU)
+        model = models.build(
+            run.model, width=run.width, in_shape=alone.data.in_shape, classes=alone.data.classes, seed=run.seed
+        )
+        assert torch.equal(weights(stack)[i], nn.utils.parameters_to_vector(model.parameters()).double())
+        for (x, y), (own_x, own_y) in zip(batches, alone.data.epoch(run.seed, 2), strict=True):
+            assert torch.equal(x[i], own_x.flatten(1)) and torch.equal(y[i], own_y)
+
+
+def test_a_run_trains_alike_beside_anyone():
+    run = MLP.but(optimizer="sam", rho=0.05, seed=1, momentum=0.9)
+    companies = [
+        [run],
+        [run.but(optimizer="sgd", rho=0.0), run],
+        [run, *(run.but(seed=seed) for seed in range(2, 6))],
+        [run.but(seed=0, rho=0.5), run.but(seed=0, normalized=False), run],
+    ]
+    found = [trained(Stack(runs, CPU), 3) for runs in companies]
+    for (all_weights, curves), runs in zip(found, companies, strict=True):
+        i = runs.index(run)
+        assert (all_weights[i] - found[0][0][0]).norm() < 1e-10 * found[0][0][0].norm()
+        assert curves[i] == [(pytest.approx(loss, rel=1e-10), accuracy) for loss, accuracy in found[0][1][0]]
+
+
+def test_the_same_grid_twice_gives_the_same_bytes():
+    runs = grid(MLP.but(epochs=3, momentum=0.9, precision="float32"))
+    one, other = Stack(runs, CPU), Stack(runs, CPU)
+    assert kept(train.fit(one)) == kept(train.fit(other))
+    assert torch.equal(one.weights.flat, other.weights.flat)
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)], ids=["one seed", "two seeds"])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_diverging_member_does_not_disturb_the_others(seeds, precision):
+    # given two stacks that differ in the ρ of one member, when it is so large that this member diverges, then all
+    # others are the same to the last bit.
+    base = MLP.but(epochs=3, momentum=0.9, weight_decay=1e-3, precision=precision)
+    calm = grid(base, seeds)
+    wild = [run.but(rho=1e300) if not run.normalized and run.seed == 0 else run for run in calm]
+    (at,) = (i for i, run in enumerate(wild) if run not in calm)
+    one, other = Stack(calm, CPU), Stack(wild, CPU)
+    expected, found = train.fit(one), train.fit(other)
+    assert found[at]["status"] == "diverged" and set(found[at]["final"].values()) == {None}
+    assert not weights(other)[at].isfinite().all() and expected[at]["status"] == "done"
+    for i in set(range(len(calm))) - {at}:
+        assert kept([found[i]]) == kept([expected[i]]) and found[i]["status"] == "done"
+        assert torch.equal(weights(other)[i], weights(one)[i])
+
+
+# Cost
+
+
+def test_second_passes_are_of_those_with_a_rho_only():
+    runs = grid(MLP)
+    stack, sizes = Stack(runs, CPU), []
+    gradient = stack._gradient
+    stack._gradient = lambda parameters, x, y, who: sizes.append(len(runs[who])) or gradient(parameters, x, y, who)
+    stack.epoch(0)
+    assert sizes == [10, 6] * 3  # three batches; 4 of the 10 runs have ρ = 0
+
+
+def test_memory_is_four_times_the_parameters_with_sam_and_three_without():
+    # weights, momentum, gradients, and the perturbed weights
+    base = MLP.but(momentum=0.9)
+    for runs, copies in [(grid(base), 4), ([base, base.but(seed=1)], 3)]:
+        stack = Stack(runs, CPU)
+        stack.epoch(0)
+        buffers = [part for part in vars(stack).values() if isinstance(part, ensemble.Parameters)]
+        momentum = stack.optimizer.state[stack.weights.flat]["momentum_buffer"]
+        count = sum(buffer.flat.numel() for buffer in buffers) + momentum.numel()
+        assert count == copies * ensemble.parameters(MLP) * len(runs)
+        for buffer in buffers:  # the layers are views of it
+            storages = {layer.untyped_storage().data_ptr() for layer in buffer.layers}
+            assert storages == {buffer.flat.untyped_storage().data_ptr()}
+
+
+@pytest.mark.parametrize("run", [MLP, LINEAR, Run(), MLP.but(model="resnet18", width=2)])
+def test_parameters_are_counted_without_building(run):
+    classes, in_shape = ensemble.data.shapes(run.dataset)
+    model = models.build(run.model, width=run.width, in_shape=in_shape, classes=classes, seed=0)
+    assert ensemble.parameters(run) == models.count_parameters(model)
+
+
+# Partition
+
+
+def mixed() -> list[Run]:
+    """Grids of several widths, models and sizes, some of more runs than a stack takes."""
+    small = Run(dataset="digits", model="mlp", width=0.1, epochs=3)
+    bases = [small, small.but(width=1.0), small.but(width=10.0), small.but(batch_size=64), small.but(lr=0.05)]
+    bases += [small.but(dataset="factorization", model="linear2", width=4, loss="squared")]
+    bases += [small.but(model="resnet18", width=4)]
+    runs = [run for base in bases for run in grid(base, seeds=(0, 1, 2))]
+    runs += [small.but(sparsity=share, pruner=pruner) for share in (0.5, 0.9) for pruner in ("random", "snip")]
+    return runs + [small.but(optimizer="sam", rho=k / 100) for k in range(1, 20)]
+
+
+SHARED = set(Run.__dataclass_fields__) - {"optimizer", "rho", "normalized", "seed", "sparsity", "pruner"}
+
+
+@pytest.mark.parametrize("device", [CPU, CUDA])
+def test_groups_hold_every_run_once_and_share_all_else(device):
+    runs = list(dict.fromkeys(mixed()))
+    groups = ensemble.partition(runs, device)
+    assert sorted(run.key for group in groups for run in group) == sorted(run.key for run in runs)
+    for group in groups:
+        assert len({tuple(getattr(run, name) for name in sorted(SHARED)) for run in group}) == 1
+        assert [run.rho > 0 for run in group] == sorted(run.rho > 0 for run in group)
+        assert len(group) <= ensemble.members(group[0], device)
+        if device == CPU and group[0].model == "mlp":
+            assert len({run.seed for run in group}) == 1  # they share their batches
+
+
+@pytest.mark.parametrize("device", [CPU, CUDA])
+def test_groups_do_not_depend_on_the_order_of_the_runs(device):
+    runs = mixed()
+    expected = ensemble.partition(runs, device)
+    assert expected == ensemble.partition(runs, device)
+    for seed in range(5):
+        shuffled = random.Random(seed).sample(runs, len(runs))
+        found = ensemble.partition(shuffled, device)
+        assert sorted([run.key for run in group] for group in found) == sorted(
+            [run.key for run in group] for group in expected
+        )
+
+
+def test_groups_have_equal_shares_of_second_passes():
+    base = Run(dataset="digits", model="mlp", width=0.25)
+    runs = [base.but(optimizer="sam", rho=k / 100) for k in range(1, 9)] + [base]
+    groups = ensemble.partition(runs, CPU)
+    passes = [sum(run.rho > 0 for run in group) for group in groups]
+    assert len(groups) == 3 and max(passes) - min(passes) <= 1
+
+
+def test_what_cannot_or_should_not_be_stacked_trains_alone():
+    wide, convolutional = Run(dataset="digits", width=10.0), Run(dataset="digits", model="resnet18", width=1)
+    augmented = Run(dataset="cifar10")  # its batches are made one run at a time
+    for run, device in [(wide, CPU), (convolutional, CPU), (convolutional, CUDA), (augmented, CPU), (augmented, CUDA)]:
+        groups = ensemble.partition([run, run.but(optimizer="sam", rho=0.1)], device)
+        assert [len(group) for group in groups] == [1, 1]
+    assert isinstance(ensemble.engine([convolutional], CPU), Loop)
+    assert isinstance(ensemble.engine([MLP], CPU), Stack)
+    assert not ensemble.stackable(augmented)
+
+
+def test_a_stack_refuses_the_wrong_order():
+    with pytest.raises(ValueError, match="must have those with rho = 0 first"):
+        Stack([MLP.but(optimizer="sam", rho=0.1), MLP], CPU)

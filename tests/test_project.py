@@ -1,0 +1,71 @@
+"""The project around the code: one list of pins, the commands of the README, nothing that must stay local in git."""
+
+import re
+import subprocess
+
+import pytest
+import yaml
+
+from lib import paths
+
+TARGETS = ["setup", "figures", "test", "lab", "plan", "notebooks", "bench", "clean", "help"]
+
+
+def pins() -> dict[str, str]:
+    lines = (paths.ROOT / "requirements.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
+def test_every_requirement_is_pinned_to_one_version():
+    assert all(re.fullmatch(r"\d+(\.\d+)+", version) for version in pins().values())
+
+
+def test_conda_takes_its_pins_from_requirements_alone():
+    environment = yaml.safe_load((paths.ROOT / "environment.yml").read_text())
+    names = [d if isinstance(d, str) else next(iter(d)) for d in environment["dependencies"]]
+    assert names == ["python>=3.11", "pip", "pip"]
+    assert environment["dependencies"][-1]["pip"] == ["-r requirements.txt", "--editable ."]
+
+
+def test_the_package_allows_the_pinned_versions():
+    from importlib.metadata import requires
+
+    from packaging.requirements import Requirement
+
+    for requirement in map(Requirement, requires("overparameterization-and-sam")):
+        assert requirement.specifier.contains(pins()[requirement.name]), requirement
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_make_has_the_target(target):
+    found = subprocess.run(["make", "-n", target], capture_output=True, text=True, cwd=paths.ROOT)
+    assert found.returncode == 0, found.stderr
+
+
+def test_clean_spares_records_datasets_and_checkpoints():
+    found = subprocess.run(["make", "-n", "clean"], capture_output=True, text=True, cwd=paths.ROOT)
+    assert "data" not in found.stdout
+
+
+@pytest.mark.parametrize(
+    "path", ["data/MNIST/raw/x", "data/cifar10-jpeg.zip", "data/records/digits/0.json", "data/checkpoints/0.pt"]
+)
+def test_git_ignores(path):
+    if not (paths.ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    assert subprocess.run(["git", "check-ignore", "-q", path], cwd=paths.ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("path", ["data/records/0.json", "lib/data.py", "figures/lite/fig01a.png"])
+def test_git_keeps(path):
+    if not (paths.ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    assert subprocess.run(["git", "check-ignore", "-q", path], cwd=paths.ROOT).returncode == 1
+
+
+def test_the_readme_names_only_files_and_targets_that_are_there():
+    readme = (paths.ROOT / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\bmake ([a-z]+)", readme):
+        assert target in TARGETS
+    for link in re.findall(r"\]\(([^)#]+)\)", readme):
+        assert (paths.ROOT / link).exists(), link
