@@ -116,12 +116,12 @@ def time_group(group: list[Run], steps: int) -> float:
         _engine.clear()  # one at a time: the widest have a gigabyte
         _engine[tuple(group)] = ensemble.engine(group, CPU)
     engine = _engine[tuple(group)]
-    batches, meters = engine.batches(0), engine.meters()
+    batches = engine.batches(0)
     for i in range(3):
-        engine.step(i, *next(batches), *meters)
+        engine.step(i, *next(batches))
     began = time.perf_counter()
     for i in range(steps):
-        engine.step(i, *next(batches), *meters)
+        engine.step(i, *next(batches))
     return time.perf_counter() - began
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import torch
 
-from lib import data, losses, models
+from lib import data, graphs, losses, models
 from lib.runs import Run
 from lib.train import Batches, Loop, learning_rate, summary
 
@@ -97,9 +97,18 @@ class Stack:
         self.perturbed = Parameters(shapes, self.dtype, device) if self.rho.numel() else None
         # One fused pass over everything; the kernel needs the gradient to be contiguous, as one buffer is.
         self.weights.flat.grad = self.gradients.flat
+        # A graph reads its learning rate from the device, in float32, too coarse for runs in float64.
+        self.replayed = device.type == "cuda" and self.dtype == torch.float32
         self.optimizer = torch.optim.SGD(
-            [self.weights.flat], lr=run.lr, momentum=run.momentum, weight_decay=run.weight_decay, fused=True
+            [self.weights.flat],
+            lr=torch.tensor(run.lr, device=device) if self.replayed else run.lr,
+            momentum=run.momentum,
+            weight_decay=run.weight_decay,
+            fused=True,
         )
+        self._advance = graphs.Replayed(self._step) if self.replayed else self._step
+        zeros = (torch.zeros(len(runs), dtype=dtype, device=device) for dtype in (torch.float64, torch.int64))
+        self.total, self.hits = zeros
         self.masks = Parameters(shapes, self.dtype, device) if any(r.sparsity for r in runs) else None
         if self.masks:
             self.masks.flat.fill_(1)
@@ -113,21 +122,16 @@ class Stack:
 
     def epoch(self, epoch: int) -> list[tuple[float, float | None]]:
         """Train one epoch; for each run the mean loss and the accuracy at w."""
-        total, hits = meters = self.meters()
-        first = epoch * self.data.steps_per_epoch
+        self.total.zero_()
+        self.hits.zero_()
         for i, (x, y) in enumerate(self.batches(epoch)):
-            self.step(first + i, x, y, *meters)
-        rates = [None] * len(self.runs) if self._regression else (hits.double() / self.data.n).tolist()
-        return list(zip((total / self.data.n).tolist(), rates, strict=True))
+            self.step(epoch * self.data.steps_per_epoch + i, x, y)
+        rates = [None] * len(self.runs) if self._regression else (self.hits.double() / self.data.n).tolist()
+        return list(zip((self.total / self.data.n).tolist(), rates, strict=True))
 
     @property
     def _regression(self):
         return self.data.train[1].is_floating_point()
-
-    def meters(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Zeros to which `step` adds: each run's sum of losses (float64) and number of hits (int64)."""
-        zeros = (torch.zeros(len(self.runs), dtype=dtype, device=self.device) for dtype in (torch.float64, torch.int64))
-        return tuple(zeros)
 
     def batches(self, epoch: int):
         """Yield x (B×D for one seed, else R×B×D) and y (R×B or R×B×K)."""
@@ -140,19 +144,24 @@ class Stack:
                 index = index[self.seed_of_run]
                 yield x[index], y[index]
 
-    def step(self, step: int, x, y, total, hits) -> None:
-        """One step of every member on its batch, adding its loss and its hits at w to `total` and `hits`."""
-        everyone, sam = slice(0, len(self.runs)), self.sam
-        losses, right = self._gradient(self.weights, x, y, everyone)
-        total += losses
+    def step(self, step: int, x: torch.Tensor, y: torch.Tensor) -> None:
+        """Step number `step` of every member on its batch, adding its loss and hits at w to `total` and `hits`."""
+        rate = learning_rate(self.run, step, self.data.steps_per_epoch)
+        group = self.optimizer.param_groups[0]
+        group["lr"] = group["lr"].fill_(rate) if self.replayed else rate
+        self._advance(x, y)
+
+    def _step(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        sam = self.sam
+        sums, right = self._gradient(self.weights, x, y, slice(0, len(self.runs)))
+        self.total += sums
         if right is not None:
-            hits += right
+            self.hits += right
         if self.perturbed:
             scale = self._scale().to(self.dtype).view(-1, 1, 1)
             for e, w, g in zip(self.perturbed.layers, self.weights.layers, self.gradients.layers, strict=True):
                 torch.addcmul(w[sam], g[sam], scale, out=e[sam])
             self._gradient(self.perturbed, x if x.dim() == 2 else x[sam], y[sam], sam)
-        self.optimizer.param_groups[0]["lr"] = learning_rate(self.run, step, self.data.steps_per_epoch)
         self.optimizer.step()
 
     def _scale(self) -> torch.Tensor:
@@ -232,6 +241,8 @@ class Stack:
     def load_state_dict(self, state: dict) -> None:
         self.weights.flat.copy_(state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.replayed:  # a graph recorded before would go on with the state that this replaces
+            self._advance = graphs.Replayed(self._step)
 
 
 class Parameters:

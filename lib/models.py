@@ -53,7 +53,7 @@ def check_width(name: str, width: float) -> None:
         if not (math.isfinite(width) and round(100 * width) >= 1):
             raise ValueError(
                 f"width = {width!r}: the hidden layers of an mlp have 300 and 100 times width neurons, "
-                "at least one each: 0.01 or more"
+                "at least one each, so 100 times width must round to 1 or more"
             )
     elif not (math.isfinite(width) and width >= 1 and float(width).is_integer()):
         raise ValueError(f"width = {width!r}: a {name} needs a whole number of neurons or filters, 1 or more")

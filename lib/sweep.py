@@ -150,7 +150,7 @@ def _train(batch: list[Group], device, deadline, executor, bar: Progress) -> lis
     parent, pool = None, executor
     if executor is None:
         # A worker keeps the environment that it was started in.
-        parent, pool = os.getpid(), get_reusable_executor(processes, timeout=60, env={"SAM_DATA": str(paths.data())})
+        parent, pool = os.getpid(), get_reusable_executor(processes, timeout=20, env={"SAM_DATA": str(paths.data())})
     futures = []
     try:
         for group in batch:

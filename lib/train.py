@@ -146,26 +146,25 @@ class Loop:
             momentum=run.momentum,
             weight_decay=run.weight_decay,
         )
+        self.total = torch.zeros((), dtype=torch.float64, device=device)
+        self.hits = torch.zeros((), dtype=torch.int64, device=device)
 
     def epoch(self, epoch: int) -> list[tuple[float, float | None]]:
         """Train one epoch; for each run the mean loss and the accuracy at w."""
         self.model.train()
-        total, hits = meters = self.meters()
-        first = epoch * self.data.steps_per_epoch
+        self.total.zero_()
+        self.hits.zero_()
         for i, (x, y) in enumerate(self.batches(epoch)):
-            self.step(first + i, x, y, *meters)
-        return [(total.item() / self.data.n, self._accuracy(hits, self.data.n))]
-
-    def meters(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Zeros to which `step` adds: the sum of losses (float64) and the number of hits (int64)."""
-        return tuple(torch.zeros((), dtype=dtype, device=self.device) for dtype in (torch.float64, torch.int64))
+            self.step(epoch * self.data.steps_per_epoch + i, x, y)
+        regression = self.data.train[1].is_floating_point()
+        return [(self.total.item() / self.data.n, None if regression else self.hits.item() / self.data.n)]
 
     def batches(self, epoch: int):
         """Yield the batches of an epoch."""
         return self.data.epoch(self.run.seed, epoch)
 
-    def step(self, step: int, x, y, total, hits) -> None:
-        """One step on the batch (x, y), adding its loss and its hits at w to `total` and `hits`."""
+    def step(self, step: int, x: torch.Tensor, y: torch.Tensor) -> None:
+        """Step number `step`, on the batch (x, y), adding its loss and its hits at w to `total` and `hits`."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.run, step, self.data.steps_per_epoch)
         outputs, target = [], self.data.loss_target(y)
@@ -179,9 +178,9 @@ class Loop:
                 weight.grad.mul_(mask)
             return loss
 
-        total += self.optimizer.step(closure).detach().double() * len(y)
+        self.total += self.optimizer.step(closure).detach().double() * len(y)
         if not y.is_floating_point():
-            hits += (outputs[0].argmax(1) == y).sum()
+            self.hits += (outputs[0].argmax(1) == y).sum()
 
     @torch.no_grad()
     def evaluate(self, split: str) -> list[dict]:
@@ -194,9 +193,6 @@ class Loop:
             labels = not y.is_floating_point()
             hits += [(output.argmax(1) == y).double()] if labels else []
         return [summary(torch.cat(values), torch.cat(hits) if labels else None)]
-
-    def _accuracy(self, hits, n):
-        return None if self.data.train[1].is_floating_point() else hits.item() / n
 
     def state_dict(self) -> dict:
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}

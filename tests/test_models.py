@@ -101,11 +101,11 @@ def test_convolutions_keep_the_variance_of_what_flows_back():
 @pytest.mark.parametrize(
     ("name", "width", "told"),
     [
-        ("mlp", 0, "0.01 or more"),
-        ("mlp", 0.004, "0.01 or more"),
+        ("mlp", 0, "must round to 1 or more"),
+        ("mlp", 0.004, "must round to 1 or more"),
         ("mlp", -1.0, "at least one each"),
-        ("mlp", math.nan, "0.01 or more"),
-        ("mlp", math.inf, "0.01 or more"),
+        ("mlp", math.nan, "must round to 1 or more"),
+        ("mlp", math.inf, "must round to 1 or more"),
         ("linear2", 0, "a linear2 needs a whole number of neurons or filters, 1 or more"),
         ("linear2", 2.5, "whole number"),
         ("resnet18", 0.5, "a resnet18 needs a whole number"),

@@ -158,7 +158,7 @@ INVALID = [
     ("width", math.inf, "a finite number"),
     ("width", True, "a finite number"),
     ("width", None, "a finite number"),
-    ("width", 0.0, "0.01 or more"),
+    ("width", 0.0, "must round to 1 or more"),
     ("lr", 0.0, "more than 0"),
     ("lr", -0.1, "more than 0"),
     ("lr", math.nan, "a finite number"),

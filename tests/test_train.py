@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lib import ensemble, losses, models, train
+from lib import augment, ensemble, losses, models, train
 from lib.runs import Run
 from lib.sam import SAM
 
@@ -99,9 +99,9 @@ def seen_by(run: Run, epochs: int = 2):
     initial = nn.utils.parameters_to_vector(loop.model.parameters()).detach().clone()
     step = loop.step
 
-    def spy(number, x, y, total, hits):
+    def spy(number, x, y):
         batches.append((number, x.clone(), y.clone()))
-        step(number, x, y, total, hits)
+        step(number, x, y)
 
     loop.step = spy
     for epoch in range(epochs):
@@ -156,13 +156,13 @@ def test_every_epoch_is_another_order_of_all_samples_with_the_last_partial_batch
     assert torch.equal(torch.cat([y for _, y in seen]), y[orders[1]])
 
 
-def test_augmentation_differs_by_epoch_and_never_touches_evaluation(pictures):
-    batches = train.Batches(Run(dataset=pictures, model="resnet18", width=1, batch_size=8), CPU)
+def test_augmentation_is_drawn_for_each_seed_and_epoch_and_never_touches_evaluation(pictures, monkeypatch):
+    batches, draws, draw = train.Batches(Run(dataset=pictures, model="resnet18", batch_size=8), CPU), [], augment.draw
+    monkeypatch.setattr(augment, "draw", lambda n, random: draws.append(draw(n, random)) or draws[-1])
     epochs = [torch.cat([x for x, _ in batches.epoch(*at)]) for at in ((0, 0), (0, 0), (0, 1), (1, 0))]
     assert torch.equal(epochs[0], epochs[1])
-    # In the order of the data set: another epoch and another seed crop and flip the same images otherwise.
-    sorted_back = [x[batches.order(*at).argsort()] for x, at in zip(epochs[1:], ((0, 0), (0, 1), (1, 0)), strict=True)]
-    assert not torch.equal(sorted_back[0], sorted_back[1]) and not torch.equal(sorted_back[0], sorted_back[2])
+    first, again, *others = [offsets for offsets, _ in draws]
+    assert torch.equal(first, again) and not any(torch.equal(first, other) for other in others)
     images = {split: torch.cat([x for x, _ in batches.chunks(split)]) for split in ("train", "test")}
     mean, deviation = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     raw = train.data.load(pictures, "train").x
