@@ -14,14 +14,16 @@ def epochs_to(curves: dict, level: float) -> float:
 
 
 class Comparison(NamedTuple):
-    """The narrowest against the widest network.
+    """The narrowest against the widest network of those that are done for two seeds or more.
 
+    widths: of the two.
     level: a training loss that all seeds of the narrow one reach at their end.
     narrow, wide: the epochs that each seed needs to get there.
     spread: the standard deviation over seeds of log₁₀ loss, averaged over epochs, the larger of the two networks'.
     gap: how far their mean log₁₀ losses are apart, averaged over epochs; positive where the wide one is lower.
     """
 
+    widths: tuple[float, float]
     level: float
     narrow: list[float]
     wide: list[float]
@@ -30,14 +32,18 @@ class Comparison(NamedTuple):
 
 
 def compare_widths(table: pandas.DataFrame) -> Comparison | None:
-    """Compare the narrowest and the widest network in rows of `sweep`; None unless both are done for two seeds."""
+    """Compare the narrowest and the widest network in rows of `sweep`; None if fewer than two widths are done."""
     done = table[table["status"] == "done"]
-    parts = [done[done["width"] == width]["curves"].tolist() for width in (table["width"].min(), table["width"].max())]
-    if table["width"].nunique() < 2 or min(map(len, parts)) < 2:
+    seeds = done.groupby("width").size()
+    widths = seeds[seeds >= 2].index
+    if len(widths) < 2:
         return None
+    ends = widths.min(), widths.max()
+    parts = [done[done["width"] == width]["curves"].tolist() for width in ends]
     level = max(curves["train_loss"][-1] for curves in parts[0])
     logs = [np.log10([curves["train_loss"] for curves in part]) for part in parts]
     return Comparison(
+        widths=ends,
         level=level,
         narrow=[epochs_to(curves, level) for curves in parts[0]],
         wide=[epochs_to(curves, level) for curves in parts[1]],

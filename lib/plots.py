@@ -6,6 +6,7 @@ with that table as CSV beside it, so that what is plotted can be read and tested
 """
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -17,6 +18,7 @@ from lib import paths
 from lib.experiments import check_preset
 
 COLOURS = {"SGD": "#0072B2", "SAM": "#D55E00", "unnormalized SAM": "#009E73"}
+STAND_INS = {"digits": "digits in place of the paper's images", "cifar10-jpeg": "cifar10-jpeg in place of CIFAR-10"}
 SCALE = ("#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#000000")
 
 STYLE = {
@@ -25,6 +27,7 @@ STYLE = {
     "figure.constrained_layout.use": True,
     "font.size": 10,
     "axes.titlesize": 10,
+    "figure.titlesize": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -75,7 +78,9 @@ def training_loss(
     values = sorted(tidy[panels].unique()) if len(tidy) else [None]
     styles = dict(zip(sorted(tidy[lines].unique()), ("--", "-", ":"), strict=False)) if lines else {}
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(values), figsize=(3.9 * len(values) + 0.6, 3.7), sharey=True, squeeze=False)
+        figure, axes = plt.subplots(
+            1, len(values), figsize=(max(8.4, 3.9 * len(values) + 0.6), 3.7), sharey=True, squeeze=False
+        )
         for axis, value in zip(axes[0], values, strict=True):
             shown = tidy[(tidy[panels] == value) & (tidy["train_loss"] > 0)]
             for (name, *style), runs in shown.groupby(["optimizer", *([lines] if lines else [])], sort=False):
@@ -132,17 +137,18 @@ def footnote(figure: Figure, table: pandas.DataFrame) -> Figure:
             cells = ", ".join(dict.fromkeys(f"{optimizer_name(r)} at width {r.width:g}" for r in runs.itertuples()))
             notes.append(f"{status}: {len(runs)} of {len(table)} runs ({cells})")
     if notes:
-        figure.supxlabel("; ".join(notes), fontsize=8, color="#AA3377")
+        lines = textwrap.wrap("; ".join(notes), round(13 * figure.get_figwidth()))
+        figure.supxlabel("\n".join(lines), fontsize=8, color="#AA3377")
     return figure
 
 
 def title(what: str, table: pandas.DataFrame, preset: str) -> str:
-    """A figure's title: what it shows, on which data, at which preset, with how many seeds."""
-    datasets = " and ".join(sorted(table["dataset"].unique())).replace(
-        "digits", "digits in place of the paper's images"
-    )
+    """A figure's title: what it shows, at which preset, what that changes of the paper's setting, how many seeds."""
+    notes = [STAND_INS.get(name, name) for name in sorted(table["dataset"].unique())]
+    if preset == "lite" and set(table["model"]) == {"resnet18"}:
+        notes.append(f"{table['epochs'].max()} epochs instead of 200")
     seeds = table[table["status"] != "missing"]["seed"].nunique()
-    return f"{what}\npreset {preset}: {datasets}, {seeds} seed{'s' * (seeds != 1)}"
+    return f"{what}\npreset {preset}: {', '.join(notes)}, {seeds} seed{'s' * (seeds != 1)}"
 
 
 def save(figure: Figure, name: str, data: pandas.DataFrame, preset: str) -> Figure:

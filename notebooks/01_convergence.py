@@ -359,12 +359,13 @@ def judge(figure, table):
     found = curves.compare_widths(sam)
     if found is None:
         return Markdown(f"**Figure {figure}: not tested.** The runs that would tell have no record at this preset.")
-    epochs = f"{mean_and_spread(found.wide)} epochs against {mean_and_spread(found.narrow)}"
-    faster = f"to a loss of {found.level:.2g}: {epochs}"
+    ends = zip(found.widths, (found.narrow, found.wide), strict=True)
+    needed = " against ".join(f"{mean_and_spread(epochs)} epochs at width {width:g}" for width, epochs in ends)
+    faster = f"to a loss of {found.level:.2g}: {needed}"
     seeds = f"{found.spread:.2f} decades between seeds, {found.gap:.2f} between the widths"
     book.record(f"{figure}-faster", measured=faster, holds=max(found.wide) < min(found.narrow), keys=sam["key"])
     book.record(f"{figure}-seeds", measured=seeds, holds=found.spread < abs(found.gap), keys=sam["key"])
-    return Markdown(f"The widest network needs, {faster} for the narrowest. The curves differ by {seeds}.")
+    return Markdown(f"Needed {faster}. The curves differ by {seeds}.")
 
 
 judge("1b", mlps)
