@@ -44,6 +44,14 @@ class SAM(torch.optim.Optimizer):
         _check_rho(param_group.get("rho", 0.0))
         super().add_param_group(param_group)
 
+    def __getstate__(self):
+        own = {name: self.__dict__[name] for name in ("base_optimizer", "_batch_norms")}
+        return super().__getstate__() | own  # torch's keeps its own attributes only, in a copy or a pickle
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self._share_state()
+
     def load_state_dict(self, state_dict):
         super().load_state_dict(state_dict)
         self._share_state()

@@ -318,3 +318,26 @@ def test_the_norm_of_five_million_entries_is_accurate(gradient):
     assert abs(gradient_norm([gradient]) / expected - 1) < 1e-5
     parts = gradient[:4_000_000].view(2000, 2000), gradient[4_000_000:]
     assert abs(gradient_norm(list(parts)) / expected - 1) < 1e-5
+
+
+def test_a_deep_copy_steps_as_the_original_does_and_apart_from_it():
+    w = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    optimizer = SAM([w], torch.optim.SGD, rho=0.1, lr=0.1, momentum=0.9)
+    other = copy.deepcopy(optimizer)
+    (copied,) = other.param_groups[0]["params"]
+
+    def closure_of(o, p):
+        def closure():
+            o.zero_grad()
+            loss = p.square().sum()
+            loss.backward()
+            return loss
+
+        return closure
+
+    for _ in range(3):
+        optimizer.step(closure_of(optimizer, w))
+    assert torch.equal(copied, torch.tensor([1.0, 2.0]))
+    for _ in range(3):
+        other.step(closure_of(other, copied))
+    assert torch.equal(copied, w)
