@@ -11,18 +11,20 @@ floor: what (c) would reach if only the matrix products took time, at the rate m
 `python -m benchmarks.engine [WIDTH …]` prints the table and writes benchmarks/engine.json.
 """
 
+import functools
 import itertools
 import json
+import multiprocessing
 import os
 import statistics
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pandas
 import torch
 import torchvision
-from joblib.externals.loky import get_reusable_executor
 from torch import nn
 
 from lib import data, ensemble, experiments, models, paths, records
@@ -139,8 +141,12 @@ def product_rate(width: float) -> float:
 
 def in_both(function, *arguments: tuple) -> list:
     """The results of `function` in two processes at once, one for each tuple of arguments."""
-    executor = get_reusable_executor(2, timeout=600)
-    return [future.result() for future in [executor.submit(function, *args) for args in arguments]]
+    return [future.result() for future in [_pool().submit(function, *args) for args in arguments]]
+
+
+@functools.cache
+def _pool() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
 
 
 def deal(groups: list[list[Run]]) -> tuple[list, list]:
@@ -219,7 +225,11 @@ def time_alone(group: list[Run], steps: int) -> float:
 
 def state_bytes(group: list[Run]) -> int:
     """Bytes of the tensors that the engine of this group keeps from step to step, without data."""
-    return ensemble.engine(group, CPU).state_bytes()
+    engine = ensemble.engine(group, CPU)
+    engine.step(0, *next(engine.batches(0)))  # the momentum is allocated in the first step
+    buffers = [part.flat for part in vars(engine).values() if isinstance(part, ensemble.Parameters)]
+    momentum = [state["momentum_buffer"] for state in engine.optimizer.state.values()]
+    return sum(buffer.nbytes for buffer in buffers + momentum)
 
 
 def needed_bytes(group: list[Run]) -> int:

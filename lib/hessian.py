@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lib import operators
-from lib.lanczos import Density, Eigen, lanczos
+from lib.lanczos import TOLERANCE, Density, Eigen, lanczos
 from lib.lanczos import spectral_density as _density
 from lib.operators import LOSSES, Perceptron, central_moment, mean_hessian, mean_polynomial
 from lib.seeds import generator
@@ -88,10 +88,12 @@ def spectral_density(
 
 def _solve(operator, data, k, seed, options):
     if "start" not in options:
-        # Random signals at the outputs, carried back: already in the range, where a Gaussian vector hardly is.
-        u = torch.randn(data.n, data.outputs, dtype=torch.float64, generator=generator(seed, "signals"))
-        options = options | {"start": data.jacobian_t(u.to(data.device, data.dtype), power=k - 1)}
-    return lanczos(operator, seed=seed, **options)
+        # What RᵀR and k − 1 more powers of the H_i make of noise: the first product without its most costly part.
+        noise = torch.randn(data.size, dtype=torch.float64, generator=generator(seed, "start"))
+        signals = data.jacobian(noise.to(data.device, data.dtype))
+        options = options | {"start": data.jacobian_t(signals, power=k - 1)}
+    # A k-th root divides the relative error by k: this bounds the error of `value` alike for all k.
+    return lanczos(operator, seed=seed, **{"tol": k * TOLERANCE[data.dtype]} | options)
 
 
 class General:

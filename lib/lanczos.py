@@ -1,0 +1,281 @@
+"""Linear operators known by their products, and what products alone tell: the top eigenvalue, the spectral density.
+
+One Krylov basis Q, grown vector by vector and reorthogonalised in full, serves both. With T = QᵀAQ the largest
+eigenvalue of A is found as the largest one of T, T y = θ y. Only the last product leaves the span of Q, so
+‖A Qy − θ Qy‖ = β|y_last| costs nothing. A full basis is compressed to its best Ritz vectors and grown on (thick
+restart, Wu and Simon 2000). The density of the spectrum is the mean over random starts of Σ_j (y_j)₁² δ(θ_j).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from lib.seeds import generator
+
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}
+MINIMUM = 8  # products before the residual is believed: at first it may be small at a lower eigenvalue
+BASIS = 3 * 2**28, 24, 200  # bytes of vectors kept before a restart; at least and at most so many vectors
+KEPT = 12  # Ritz vectors kept at a restart
+
+
+class Operator:
+    """A linear map known by its products: `A @ v`, `A @ B`, `A + B`, `A - B`, `2 * A`, `A ** 3`, `A.T`.
+
+    shape: (rows, columns). `adjoint` is the transposed product; without it the operator is symmetric.
+    """
+
+    def __init__(self, shape, matvec: Callable, adjoint: Callable | None = None, *, dtype, device):
+        self.shape, self.dtype, self.device = tuple(shape), dtype, torch.device(device)
+        self.matvec, self.adjoint = matvec, adjoint or matvec
+
+    @classmethod
+    def dense(cls, matrix: torch.Tensor) -> "Operator":
+        """The operator of a matrix that is there."""
+        adjoint = matrix.T
+        return cls(matrix.shape, lambda v: matrix @ v, lambda v: adjoint @ v, dtype=matrix.dtype, device=matrix.device)
+
+    def like(self, shape, matvec, adjoint) -> "Operator":
+        return Operator(shape, matvec, adjoint, dtype=self.dtype, device=self.device)
+
+    def __matmul__(self, other):
+        if isinstance(other, Operator):
+            self._check(other.shape[0])
+            shape = self.shape[0], other.shape[1]
+            return self.like(shape, lambda v: self.matvec(other.matvec(v)), lambda v: other.adjoint(self.adjoint(v)))
+        self._check(*other.shape)
+        return self.matvec(other)
+
+    def _check(self, *shape):
+        if shape != self.shape[1:]:
+            raise ValueError(f"an operator of shape {self.shape} cannot be applied to shape {shape}")
+
+    def __add__(self, other):
+        if self.shape != other.shape:
+            raise ValueError(f"operators of shapes {self.shape} and {other.shape} cannot be added")
+        return self.like(
+            self.shape,
+            lambda v: self.matvec(v) + other.matvec(v),
+            lambda v: self.adjoint(v) + other.adjoint(v),
+        )
+
+    def __rmul__(self, factor: float):
+        return self.like(self.shape, lambda v: factor * self.matvec(v), lambda v: factor * self.adjoint(v))
+
+    def __sub__(self, other):
+        return self + (-1.0) * other
+
+    def __pow__(self, k: int):
+        if k < 1 or self.shape[0] != self.shape[1]:
+            raise ValueError(f"power {k} of an operator of shape {self.shape}: k must be 1 or more, the shape square")
+        power = self
+        for _ in range(k - 1):
+            power = self @ power
+        return power
+
+    @property
+    def T(self):
+        return self.like(self.shape[::-1], self.adjoint, self.matvec)
+
+
+@dataclass(frozen=True)
+class Eigen:
+    """The largest (algebraic) eigenvalue λ of a symmetric operator A.
+
+    value: the quantity asked for, in its own units (λ itself unless the function that returns it says otherwise).
+    vector: a unit eigenvector, flat. residual: ‖Av − λv‖/‖A‖. iterations: products with A spent.
+    converged: whether the residual reached the tolerance. norm: ‖A‖, the largest |Ritz value| seen.
+    """
+
+    value: float
+    eigenvalue: float
+    vector: torch.Tensor
+    residual: float
+    iterations: int
+    converged: bool
+    norm: float
+
+
+@dataclass(frozen=True)
+class Density:
+    """A spectral density as point masses: `nodes` (eigenvalue units) with `weights` that sum to 1, float64."""
+
+    nodes: torch.Tensor
+    weights: torch.Tensor
+
+    def smooth(self, grid: torch.Tensor, width: float) -> torch.Tensor:
+        """The density at the points of `grid`, every mass a Gaussian of standard deviation `width`."""
+        z = (grid.double()[:, None] - self.nodes) / width
+        return (self.weights * torch.exp(-z.square() / 2)).sum(1) / (width * math.sqrt(2 * math.pi))
+
+
+def lanczos(
+    operator: Operator,
+    *,
+    tol: float | None = None,
+    max_iterations: int = 300,
+    min_iterations: int = MINIMUM,
+    basis: int | None = None,
+    start: torch.Tensor | None = None,
+    seed: int = 0,
+) -> Eigen:
+    """The largest algebraic eigenvalue of a symmetric `operator`, however many there are near it.
+
+    It stops when the residual relative to ‖A‖ is at most `tol` (1e-4 in float32, 1e-8 in float64) after at least
+    `min_iterations` products; the eigenvalue is then off by at most tol·‖A‖, and by tol²‖A‖²/gap where a gap
+    separates it. Without convergence the best found is returned, `converged` False. `basis`: vectors kept before a
+    restart, by default what 0.75 GiB holds. `start`: a vector to begin at, to which a little of a Gaussian one is
+    added, for a start that lies in the range of A would hide its null space.
+
+    Raises ValueError for an operator that is not square or whose product is not finite.
+    """
+    n = _square(operator)
+    tol = TOLERANCE[operator.dtype] if tol is None else tol
+    limit = min(max_iterations, 10 * n)
+    if basis is None:
+        size, least, most = BASIS
+        basis = min(max(size // (n * operator.dtype.itemsize), least), most)
+    if basis < 2:
+        raise ValueError(f"basis = {basis}: a restart needs at least two vectors")
+    krylov = Krylov(operator, _start(operator, start, seed), min(basis, n))
+    products, norm = 0, 0.0
+    while True:
+        krylov.expand()
+        products += 1
+        values, vectors = torch.linalg.eigh(krylov.t)
+        norm = max(norm, values.abs().max().item())
+        residual = abs(krylov.beta * vectors[-1, -1].item()) / norm if norm else 0.0
+        whole = krylov.exhausted
+        done = residual <= tol and (products >= min_iterations or whole)
+        if done or whole or products >= limit:
+            break
+        if krylov.full:
+            krylov.restart(vectors, values, min(KEPT, krylov.m - 1))
+    vector = krylov.combine(vectors[:, -1:])[0]
+    theta = values[-1].item()
+    return Eigen(theta, theta, vector / norm2(vector), residual, products, bool(done), norm)
+
+
+def spectral_density(operator: Operator, *, probes: int = 4, steps: int = 48, seed: int = 0) -> Density:
+    """Stochastic Lanczos quadrature: the density of all eigenvalues from `probes` Gaussian starts of `steps` products.
+
+    The moments up to 2·steps − 1 are exact for each start; the mean over starts has a standard deviation of about
+    √(2/(n·probes)) of a mass. See Ghorbani, Krishnan and Xiao (2019). Raises ValueError as `lanczos` does.
+    """
+    n = _square(operator)
+    if probes < 1 or steps < 1:
+        raise ValueError(f"probes = {probes}, steps = {steps}: both must be 1 or more")
+    nodes, weights = [], []
+    for probe in range(probes):
+        krylov = Krylov(operator, _gaussian(operator, seed, "density", probe), min(steps, n))
+        while not (krylov.m and (krylov.full or krylov.exhausted)):
+            krylov.expand()
+        values, vectors = torch.linalg.eigh(krylov.t)
+        nodes.append(values)
+        weights.append(vectors[0].square() / probes)
+    return Density(torch.cat(nodes), torch.cat(weights))
+
+
+class Krylov:
+    """An orthonormal basis Q (rows, in the operator's dtype), T = Q A Qᵀ in float64 and the next vector.
+
+    m: rows of Q that A has been applied to. beta: how far A times the last row leaves the span.
+    """
+
+    def __init__(self, operator: Operator, start: torch.Tensor, capacity: int):
+        self.operator, self.capacity, self.m, self.beta = operator, capacity, 0, math.inf
+        # Rows beyond those in use are never touched, so on a CPU they take no memory.
+        self.q = torch.empty(capacity + 1, len(start), dtype=operator.dtype, device=operator.device)
+        self.q[0] = start / norm2(start)
+        self.t = torch.zeros(0, 0, dtype=torch.float64)
+
+    @property
+    def full(self) -> bool:
+        return self.m == self.capacity
+
+    @property
+    def exhausted(self) -> bool:
+        """The span is invariant: nothing of A is left outside it that this start could reach."""
+        return self.beta == 0.0
+
+    def expand(self) -> None:
+        basis = self.q[: self.m + 1]
+        w = self.operator @ basis[-1]
+        before = size = norm2(w)
+        if not math.isfinite(size):
+            raise ValueError("the operator's product with a unit vector is not finite: check weights, data and scale")
+        column = torch.zeros(len(basis), dtype=torch.float64)
+        for _ in range(3):  # classical Gram-Schmidt, repeated while it cancels
+            h = inner(basis, w)
+            w = w.addmv(basis.T, h.to(w), alpha=-1)
+            column += h.cpu()
+            last, size = size, norm2(w)
+            if size > 0.5 * last:
+                break
+        t = torch.zeros(len(basis), len(basis), dtype=torch.float64)
+        t[:-1, :-1] = self.t
+        t[-1], t[:, -1] = column, column
+        self.t = t
+        self.m += 1
+        eps = torch.finfo(w.dtype).eps
+        scale = max(before, torch.linalg.matrix_norm(t, 2).item())
+        self.beta = size if size > 10 * eps * scale and self.m < len(w) else 0.0
+        if self.beta:
+            self.q[self.m] = w / size
+
+    def restart(self, vectors: torch.Tensor, values: torch.Tensor, kept: int) -> None:
+        """Go on from the `kept` Ritz vectors of the largest values and the vector that was to come next."""
+        self.q[:kept] = self.combine(vectors[:, -kept:])
+        self.q[kept] = self.q[self.m]
+        self.t, self.m = torch.diag(values[-kept:]), kept
+
+    def combine(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """coefficientsᵀ Q, one row for each column of `coefficients` (m × r)."""
+        return coefficients.T.to(self.q) @ self.q[: self.m]
+
+
+def inner(rows: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """⟨row, v⟩ for each row, float64. Single precision is trusted over 128 entries and no further:
+    a float32 norm over five million entries is wrong in the fourth digit on a CPU."""
+    if rows.dtype == torch.float64:
+        return rows @ v
+    stretch = 128
+    whole = len(v) // stretch * stretch
+    total = rows[:, whole:].double() @ v[whole:].double()
+    if whole:
+        parts = rows[:, :whole].unflatten(1, (-1, stretch)).transpose(0, 1)
+        total = total + (parts @ v[:whole].view(-1, stretch, 1)).double().sum(0)[:, 0]
+    return total
+
+
+def norm2(v: torch.Tensor) -> float:
+    """‖v‖₂, accumulated in float64."""
+    return math.sqrt(inner(v[None], v).item())
+
+
+def _square(operator):
+    rows, columns = operator.shape
+    if rows != columns or rows < 1:
+        raise ValueError(f"operator of shape {operator.shape}: eigenvalues need a square one with at least one row")
+    if operator.dtype not in TOLERANCE:
+        raise ValueError(f"operator in {operator.dtype}: eigenvalues are computed in float32 or float64")
+    return rows
+
+
+def _gaussian(operator, seed, *purpose):
+    # Drawn on the CPU in float64: the same start on every device and in every precision.
+    noise = torch.randn(operator.shape[1], dtype=torch.float64, generator=generator(seed, "lanczos", *purpose))
+    return noise.to(operator.device, operator.dtype)
+
+
+def _start(operator, start, seed):
+    noise = _gaussian(operator, seed)
+    if start is None:
+        return noise
+    if start.shape != noise.shape:
+        raise ValueError(f"start of shape {tuple(start.shape)}: the operator takes vectors of length {len(noise)}")
+    size = norm2(start)
+    if not math.isfinite(size):
+        raise ValueError("start is not finite")
+    return start / size + noise * (0.01 / norm2(noise)) if size else noise

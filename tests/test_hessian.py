@@ -1,0 +1,429 @@
+"""`lib.hessian` against dense per-sample Hessians in float64, and its solver against spectra that are known."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from lib import hessian, lanczos, models, operators
+
+N, OUTPUTS = 7, 3
+CASES = list(itertools.product((nn.ReLU, nn.Tanh, nn.Identity), (True, False), operators.LOSSES))
+IDS = [f"{a.__name__}-{'bias' if b else 'nobias'}-{loss}" for a, b, loss in CASES]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def perceptron(activation=nn.ReLU, bias=True, sizes=(6, 5, 4, OUTPUTS), seed=0):
+    torch.manual_seed(seed)
+    layers = [nn.Flatten()]
+    for i, (a, b) in enumerate(itertools.pairwise(sizes)):
+        layers += ([activation()] if i else []) + [nn.Linear(a, b, bias=bias)]
+    return nn.Sequential(*layers).double()
+
+
+def convolutional(seed=0):
+    torch.manual_seed(seed)
+    net = nn.Sequential(
+        nn.Conv2d(1, 3, 3),
+        nn.BatchNorm2d(3),
+        nn.ReLU(inplace=True),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(12, OUTPUTS),
+    ).double()
+    net(torch.randn(32, 1, 4, 4, dtype=torch.float64) + 1)  # statistics of its own
+    return net.eval()
+
+
+def batch(shape=(1, 2, 3), n=N, seed=1):
+    torch.manual_seed(seed)
+    return torch.randn(n, *shape, dtype=torch.float64), torch.randint(0, OUTPUTS, (n,))
+
+
+def dense(model, loss, x, y):
+    """Every H_i by torch.func.hessian of the losses as DESIGN writes them: N×P×P."""
+    named = dict(model.named_parameters())
+    buffers = dict(model.named_buffers())
+    flat = torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    def objective(v, x, y):
+        parts = v.split([p.numel() for p in named.values()])
+        weights = {n: part.view_as(p) for (n, p), part in zip(named.items(), parts, strict=True)}
+        f = torch.func.functional_call(model, (weights, buffers), (x[None],))[0]
+        if loss == "cross_entropy":
+            return -torch.log_softmax(f, 0)[y]
+        target = y if y.is_floating_point() else nn.functional.one_hot(y, len(f)).to(f.dtype)
+        return {"mse": 0.5, "squared": 1.0}[loss] * (f - target).square().sum()
+
+    return torch.stack([torch.func.hessian(objective)(flat, a, b) for a, b in zip(x, y, strict=True)])
+
+
+def moment(h, k):
+    return torch.linalg.matrix_power(h, k).mean(0)
+
+
+def central(h, k):
+    return moment(h, k) - torch.linalg.matrix_power(h.mean(0), k)
+
+
+def theorem9(h, eta, rho):
+    eye = torch.eye(h.shape[-1], dtype=h.dtype)
+    mean, second = h.mean(0), torch.linalg.matrix_power(h.mean(0), 2)
+    middle = eye - eta * mean - eta * rho * second
+    t = middle @ middle + eta * (eta - 2 * rho) * central(h, 2)
+    return t + 2 * eta**2 * rho * central(h, 3) + eta**2 * rho**2 * central(h, 4)
+
+
+def close(found, expected, scale, tolerance):
+    assert (found - expected).norm() <= tolerance * scale
+
+
+def both(model, loss, x, y):
+    """The recursion and the general path on the same network."""
+    fast = hessian.samples(model, loss, x, y)
+    assert isinstance(fast, operators.Perceptron)
+    target = y if loss == "cross_entropy" else nn.functional.one_hot(y, OUTPUTS).double()
+    return fast, hessian.General(model, loss, x, target, outputs=OUTPUTS, memory=2**20)
+
+
+# The products
+
+
+@pytest.mark.parametrize("activation, bias, loss", CASES, ids=IDS)
+def test_products_equal_dense_per_sample_hessians(activation, bias, loss):
+    model, (x, y) = perceptron(activation, bias), batch()
+    h = dense(model, loss, x, y)
+    size = torch.linalg.matrix_norm(h, 2).max()
+    v = torch.randn(h.shape[-1], dtype=torch.float64)
+    for path in both(model, loss, x, y):
+        close(operators.mean_hessian(path) @ v, h.mean(0) @ v, size * v.norm(), 1e-12)
+        for k in range(1, 5):
+            scale = size**k * v.norm()
+            close(operators.mean_polynomial(path, {k: 1.0}) @ v, moment(h, k) @ v, scale, 1e-12)
+            close(operators.central_moment(path, k) @ v, central(h, k) @ v, scale, 1e-12)
+        t = theorem9(h, 0.3, 0.1)
+        close(v + hessian.theorem9(path, 0.3, 0.1) @ v, t @ v, torch.linalg.matrix_norm(t, 2) * v.norm(), 1e-12)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_networks(seed):
+    """Depth, widths, activations and biases drawn: the recursion equals the general path."""
+    draw = torch.Generator().manual_seed(seed)
+    sizes = [int(torch.randint(2, 9, (), generator=draw)) for _ in range(2 + seed % 4)] + [OUTPUTS]
+    model = perceptron((nn.ReLU, nn.Tanh)[seed % 2], seed % 3 > 0, sizes, seed)
+    x, y = batch(sizes[:1], seed=seed)
+    fast, general = both(model, operators.LOSSES[seed % 3], x, y)
+    v = torch.randn(fast.size, dtype=torch.float64, generator=draw)
+    rows = [{1: 1.0}, {1: 0.3, 2: -1.0, 4: 2.0}, {3: 1.0}]
+    for a, b in zip(fast.polynomials(v, rows), general.polynomials(v, rows), strict=True):
+        close(a, b, max(b.norm(), 1.0), 1e-12)
+
+
+def test_gauss_newton_is_the_hessian_at_interpolation():
+    model, (x, _) = perceptron(nn.Tanh), batch()
+    y = model(x).detach()  # every residual is zero
+    for loss in ("mse", "squared"):
+        h = dense(model, loss, x, y)
+        data = hessian.samples(model, loss, x, y)
+        v = torch.randn(data.size, dtype=torch.float64)
+        root = operators.gauss_newton_root(data)
+        close(root.T @ (root @ v), h.mean(0) @ v, v.norm(), 1e-12)
+        for k in (2, 3, 4):
+            scale = torch.linalg.matrix_norm(h, 2).max() ** k * v.norm()
+            close(operators.gauss_newton_moment(data, k) @ v, central(h, k) @ v, scale, 1e-12)
+        top = lanczos.lanczos(operators.gauss_newton_dual(data)).value
+        assert top == pytest.approx(torch.linalg.eigvalsh(h.mean(0))[-1].item(), rel=1e-10)
+
+
+@pytest.mark.parametrize("loss", operators.LOSSES)
+def test_gauss_newton_blocks_and_adjoints_of_both_paths(loss):
+    (x, y), model = batch(), perceptron(nn.Tanh)
+    fast, general = both(model, loss, x, y)
+    close(fast.blocks(), general.blocks(), 1.0, 1e-12)
+    u, v = torch.randn(N * OUTPUTS, dtype=torch.float64), torch.randn(fast.size, dtype=torch.float64)
+    for path in (fast, general):
+        root = operators.gauss_newton_root(path)
+        assert (u @ (root @ v)).item() == pytest.approx((v @ (root.T @ u)).item(), rel=1e-12)
+
+
+def test_chunks_and_recomputed_activations_change_nothing():
+    model, (x, y) = perceptron(nn.Tanh), batch(n=11)
+    whole, v = hessian.samples(model, "mse", x, y), None
+    v = torch.randn(whole.size, dtype=torch.float64)
+    tight = hessian.samples(model, "mse", x, y, memory=4000)
+    assert tight._kept is None and len(tight._data) > 1
+    _, general = both(model, "mse", x, y)
+    general.chunk = general.batch = 3
+    for path in (tight, general):
+        for k in (1, 3):
+            close(operators.central_moment(path, k) @ v, operators.central_moment(whole, k) @ v, v.norm(), 1e-11)
+        close(path.jacobian(v), whole.jacobian(v), v.norm(), 1e-12)
+        u = torch.randn(11, OUTPUTS, dtype=torch.float64)
+        close(path.jacobian_t(u), whole.jacobian_t(u), u.norm(), 1e-11)
+
+
+# The public functions
+
+
+@pytest.mark.parametrize("activation, bias, loss", CASES, ids=IDS)
+def test_eigenvalues(activation, bias, loss):
+    model, (x, y) = perceptron(activation, bias), batch()
+    h = dense(model, loss, x, y)
+    found = hessian.sharpness(model, loss, x, y)
+    assert found.converged and found.value == pytest.approx(torch.linalg.eigvalsh(h.mean(0))[-1].item(), rel=1e-8)
+    for k in range(1, 5):
+        values = torch.linalg.eigvalsh(central(h, k))
+        found = hessian.nonuniformity(model, loss, x, y, k)
+        assert found.converged
+        assert abs(found.eigenvalue - values[-1].item()) <= 1e-8 * values.abs().max().item() + 1e-14
+        assert abs(found.value) ** k == pytest.approx(abs(found.eigenvalue)) and found.value * found.eigenvalue >= 0
+    for eta, rho in ((0.05, 0.1), (0.5, 0.1), (0.3, 0.0)):
+        t = theorem9(h, eta, rho)
+        found = hessian.stability(model, loss, x, y, eta=eta, rho=rho)
+        assert found.converged and found.value == 1 + found.eigenvalue
+        assert abs(found.value - torch.linalg.eigvalsh(t)[-1].item()) <= 1e-8 * max(found.norm, 1)
+
+
+def test_result_is_an_eigenpair():
+    model, (x, y) = perceptron(nn.Tanh), batch()
+    a = central(dense(model, "mse", x, y), 2)
+    found = hessian.nonuniformity(model, "mse", x, y, 2)
+    norm = torch.linalg.matrix_norm(a, 2)
+    assert found.vector.norm().item() == pytest.approx(1, abs=1e-12)
+    assert found.norm == pytest.approx(norm.item(), rel=1e-8)
+    residual = ((a @ found.vector - found.eigenvalue * found.vector).norm() / norm).item()
+    assert residual <= 1e-7 and abs(residual - found.residual) <= 1e-10
+    again = hessian.nonuniformity(model, "mse", x, y, 2)
+    assert torch.equal(again.vector, found.vector)  # seeded
+    assert not hessian.nonuniformity(model, "mse", x, y, 2, max_iterations=2).converged
+
+
+def test_convolutions_with_evaluation_mode_batch_norm():
+    model, (x, y) = convolutional(), batch((1, 4, 4), n=5)
+    for loss in operators.LOSSES:
+        h = dense(model, loss, x, y)
+        data = hessian.samples(model, loss, x, y)
+        assert isinstance(data, hessian.General)
+        v = torch.randn(data.size, dtype=torch.float64)
+        close(
+            operators.central_moment(data, 3) @ v, central(h, 3) @ v, torch.linalg.matrix_norm(h, 2).max() ** 3, 1e-10
+        )
+        expected = torch.linalg.eigvalsh(central(h, 2))[-1].item()
+        assert hessian.nonuniformity(model, loss, x, y, 2).eigenvalue == pytest.approx(expected, rel=1e-8)
+        expected = torch.linalg.eigvalsh(h.mean(0))[-1].item()
+        assert hessian.sharpness(model, loss, x, y).value == pytest.approx(expected, rel=1e-8)
+
+
+def test_single_precision():
+    model = models.build("mlp", width=0.2, in_shape=(1, 4, 4), classes=OUTPUTS, seed=0)
+    x, y = batch((1, 4, 4), n=40)
+    for loss in operators.LOSSES:
+        found = [hessian.sharpness(model.float(), loss, x.float(), y).value]
+        found += [hessian.nonuniformity(model, loss, x.float(), y, k).value for k in (2, 3, 4)]
+        expected = [hessian.sharpness(model.double(), loss, x, y).value]
+        expected += [hessian.nonuniformity(model, loss, x, y, k).value for k in (2, 3, 4)]
+        assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_float_targets_and_one_hot_labels_agree():
+    model, (x, y) = perceptron(), batch()
+    target = nn.functional.one_hot(y, OUTPUTS).float()
+    assert hessian.sharpness(model, "mse", x, target).value == hessian.sharpness(model, "mse", x, y).value
+    assert hessian.sharpness(model, "squared", x, y).value == pytest.approx(
+        2 * hessian.sharpness(model, "mse", x, y).value
+    )
+
+
+@pytest.mark.parametrize("make", [perceptron, convolutional])
+def test_the_model_is_left_as_it_was(make):
+    model, (x, y) = make(), batch((1, 4, 4) if make is convolutional else (1, 2, 3))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    hessian.nonuniformity(model, "mse", x, y, 2)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+
+
+def test_which_networks_take_the_recursion():
+    x, y = batch()
+    tied = perceptron(sizes=(6, 6, 6, OUTPUTS))
+    tied[3] = tied[1]
+    hooked = perceptron()
+    hooked[1].register_forward_hook(lambda module, inputs, output: 2 * output)
+    for model in (tied, hooked, nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.GELU(), nn.Linear(5, 3)).double()):
+        data = hessian.samples(model, "mse", x, y)
+        assert isinstance(data, hessian.General)
+    model = models.build("linear2", width=4, in_shape=(1, 2, 3), classes=OUTPUTS, seed=0).double()
+    assert isinstance(hessian.samples(model, "mse", x, y), operators.Perceptron)
+
+
+def test_stability_at_an_interpolating_minimum():
+    """A constant input of zero gives T − I a null space: λ_max(T − I) is 0 up to rounding until η is too large."""
+    model, (x, _) = perceptron(nn.Tanh), batch()
+    x[..., 0] = 0
+    y = model(x).detach()
+    top = torch.linalg.eigvalsh(dense(model, "mse", x, y))[:, -1].max().item()
+    calm = hessian.stability(model, "mse", x, y, eta=0.5 / top, rho=0.1 / top)
+    assert calm.converged and calm.value == pytest.approx(1, abs=1e-8) and hessian.is_stable(calm)
+    wild = hessian.stability(model, "mse", x, y, eta=20 / top, rho=0.1 / top)
+    assert wild.converged and wild.value > 1.01 and not hessian.is_stable(wild)
+
+
+# The solver
+
+
+def spectrum(values, seed=0, dtype=torch.float64):
+    torch.manual_seed(seed)
+    q = torch.linalg.qr(torch.randn(len(values), len(values), dtype=torch.float64))[0]
+    return lanczos.Operator.dense(((q * values) @ q.T).to(dtype))
+
+
+HARD = {
+    "clustered top": torch.cat([torch.linspace(0, 0.9, 300), 1 - torch.tensor([4e-3, 3e-3, 1e-3, 0])]),
+    "flat top": torch.cat([torch.rand(400), torch.ones(5)]),
+    "indefinite": torch.cat([torch.linspace(-50, 0.5, 300), torch.tensor([1.0])]),
+    "all negative": -1 - torch.linspace(0, 3, 200).square(),
+    "null space": torch.cat([torch.zeros(300), -torch.rand(30) - 0.1]),
+    "one positive": torch.cat([torch.zeros(400), torch.tensor([1.0])]),
+    "tiny": torch.tensor([2.0]),
+    "zero": torch.zeros(20),
+}
+
+
+@pytest.mark.parametrize("values", HARD.values(), ids=HARD.keys())
+def test_largest_eigenvalue_of_hard_spectra(values):
+    values = values.double()
+    found = lanczos.lanczos(spectrum(values))
+    assert found.converged
+    assert abs(found.eigenvalue - values.max().item()) <= 1e-8 * values.abs().max().item()
+
+
+@pytest.mark.parametrize("name", ["clustered top", "flat top", "indefinite", "null space"])
+def test_restarts_of_a_small_basis(name):
+    values = HARD[name].double()
+    found = lanczos.lanczos(spectrum(values), basis=15, max_iterations=1000)
+    assert found.converged and found.iterations > 15
+    assert abs(found.eigenvalue - values.max().item()) <= 1e-8 * values.abs().max().item()
+
+
+def test_a_start_in_the_range_still_finds_the_null_space():
+    operator = spectrum(HARD["null space"].double())
+    start = operator @ torch.randn(operator.shape[1], dtype=torch.float64)
+    assert abs(lanczos.lanczos(operator, start=start).eigenvalue) <= 1e-8
+
+
+def test_the_residual_rule_does_not_misfire_in_single_precision():
+    """Two values 4e-3 apart over a continuum, as at trained minima: never the second one."""
+    values = torch.cat([torch.linspace(0, 0.97, 500).double() ** 3, torch.tensor([0.996, 1.0]).double()])
+    for seed in range(10):
+        found = lanczos.lanczos(spectrum(values, seed, torch.float32), seed=seed)
+        assert found.converged and found.eigenvalue == pytest.approx(1, abs=1e-5)
+
+
+def test_inner_products_of_millions_of_entries():
+    v = torch.rand(5_000_000, generator=torch.Generator().manual_seed(0))
+    exact = v.double().square().sum().sqrt().item()
+    assert lanczos.norm2(v) == pytest.approx(exact, rel=1e-7)
+
+
+def test_operators_compose():
+    torch.manual_seed(0)
+    a, b, c = torch.randn(3, 4), torch.randn(4, 4), torch.randn(4, 3)
+    one, two, three = (lanczos.Operator.dense(m) for m in (a, b, c))
+    v = torch.randn(3)
+    torch.testing.assert_close((one @ two**2 @ three - 2 * (one @ three)) @ v, (a @ b @ b @ c - 2 * a @ c) @ v)
+    torch.testing.assert_close((one @ two).T @ v, (a @ b).T @ v)
+    torch.testing.assert_close((one.T + three) @ v, (a.T + c) @ v)
+    with pytest.raises(ValueError, match=r"shape \(3, 4\) cannot be applied to shape \(3,\)"):
+        one @ v
+    with pytest.raises(ValueError, match="cannot be added"):
+        one + two
+    with pytest.raises(ValueError, match="square"):
+        lanczos.lanczos(one)
+
+
+def test_spectral_density():
+    """Given all eigenvalues, then moments and the mass at zero come back within the error of the Gaussian probes."""
+    values = torch.cat([torch.zeros(400), torch.linspace(1, 2, 99), torch.tensor([10.0])]).double()
+    found = lanczos.spectral_density(spectrum(values), probes=20, steps=40)
+    assert found.weights.sum().item() == pytest.approx(1, abs=1e-10)
+    sigma = (2 / (len(values) * 20)) ** 0.5
+    assert found.weights[found.nodes.abs() < 0.1].sum().item() == pytest.approx(0.8, abs=5 * sigma)
+    for k in (1, 2):
+        spread = 5 * sigma * values.pow(2 * k).mean().sqrt().item()
+        assert (found.weights * found.nodes**k).sum().item() == pytest.approx(values.pow(k).mean().item(), abs=spread)
+    grid = torch.linspace(-5, 15, 2001)
+    assert found.smooth(grid, 0.1).sum().item() * 0.01 == pytest.approx(1, abs=1e-6)
+
+
+def test_spectral_density_of_a_network():
+    model, (x, y) = perceptron(nn.Tanh), batch()
+    found = hessian.spectral_density(model, "mse", x, y, probes=3, steps=80)
+    values = torch.linalg.eigvalsh(dense(model, "mse", x, y).mean(0))
+    assert found.nodes.max().item() == pytest.approx(values[-1].item(), rel=1e-8)
+
+
+# What is refused
+
+
+def refused(match, model=None, loss="mse", x=None, y=None):
+    data = batch()
+    with pytest.raises(ValueError, match=match):
+        hessian.sharpness(model or perceptron(), loss, data[0] if x is None else x, data[1] if y is None else y)
+
+
+def test_bad_arguments():
+    (x, y), model = batch(), perceptron()
+    refused("loss = 'hinge': must be one of mse, squared, cross_entropy", loss="hinge")
+    refused("x has 0 samples", x=x[:0], y=y[:0])
+    refused("x has 6 samples and y has 7", x=x[:6])
+    refused("float32 on cpu, the model torch.float64", x=x.float())
+    refused("x has entries that are NaN", x=x / 0)
+    refused("cannot take x of shape", x=x[..., :2])
+    refused("labels must be 7 numbers in 0..2", y=y + 1)
+    refused("labels must be", y=y[:, None])
+    refused(r"targets of shape \(7, 3\)", y=torch.randn(7, 2))
+    refused("y has entries that are NaN", y=torch.full((7, 3), torch.nan))
+    refused("takes class indices", loss="cross_entropy", y=torch.randn(7, 3))
+    refused("no parameters", model=nn.Flatten())
+    refused("model.float", model=perceptron().half())
+    for k in (0, -1, 2.0, True):
+        with pytest.raises(ValueError, match=r"k = .*1 or more"):
+            hessian.nonuniformity(model, "mse", x, y, k)
+    for eta, rho in ((0.0, 0.1), (float("nan"), 0.1), (0.1, -0.1)):
+        with pytest.raises(ValueError, match=r"eta = |rho = "):
+            hessian.stability(model, "mse", x, y, eta=eta, rho=rho)
+
+
+def test_bad_models():
+    broken = perceptron()
+    with torch.no_grad():
+        broken[1].weight[0, 0] = torch.nan
+    refused("weights that are NaN", model=broken)
+    x, _ = batch((1, 4, 4))
+    refused("BatchNorm2d '1' normalizes by the statistics of the batch.*model.eval", model=convolutional().train(), x=x)
+    model = convolutional()
+    model[4].train()
+    refused("Dropout '4': dropout is on.*model.eval", model=model, x=x)
+    refused(
+        "BatchNorm2d", model=nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), model).double().eval(), x=x
+    )
+    refused("one row of outputs", model=nn.Conv2d(1, 2, 2).double(), x=x)
+
+    class Coupled(nn.Linear):
+        def forward(self, x):
+            return super().forward(x.flatten(1) - x.flatten(1).mean(0))
+
+    class Random(nn.Linear):
+        def forward(self, x):
+            return nn.functional.dropout(super().forward(x.flatten(1)))
+
+    for kind in (Coupled, Random):
+        refused("depends on the other samples or on chance", model=kind(6, OUTPUTS).double())
