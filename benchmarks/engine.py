@@ -225,11 +225,8 @@ def time_alone(group: list[Run], steps: int) -> float:
 
 def state_bytes(group: list[Run]) -> int:
     """Bytes of the tensors that the engine of this group keeps from step to step, without data."""
-    engine = ensemble.engine(group, CPU)
-    engine.step(0, *next(engine.batches(0)))  # the momentum is allocated in the first step
-    buffers = [part.flat for part in vars(engine).values() if isinstance(part, ensemble.Parameters)]
-    momentum = [state["momentum_buffer"] for state in engine.optimizer.state.values()]
-    return sum(buffer.nbytes for buffer in buffers + momentum)
+    parts = vars(ensemble.engine(group, CPU)).values()
+    return sum(part.flat.nbytes for part in parts if isinstance(part, ensemble.Parameters))
 
 
 def needed_bytes(group: list[Run]) -> int:

@@ -188,7 +188,7 @@ class Krylov:
         # Rows beyond those in use are never touched, so on a CPU they take no memory.
         self.q = torch.empty(capacity + 1, len(start), dtype=operator.dtype, device=operator.device)
         self.q[0] = start / norm2(start)
-        self.t = torch.zeros(0, 0, dtype=torch.float64)
+        self.t, self.restarted = torch.zeros(0, 0, dtype=torch.float64), False
 
     @property
     def full(self) -> bool:
@@ -206,13 +206,17 @@ class Krylov:
         if not math.isfinite(size):
             raise ValueError("the operator's product with a unit vector is not finite: check weights, data and scale")
         column = torch.zeros(len(basis), dtype=torch.float64)
-        for _ in range(3):  # classical Gram-Schmidt, repeated while it cancels
-            h = inner(basis, w)
-            w = w.addmv(basis.T, h.to(w), alpha=-1)
-            column += h.cpu()
+        # The three-term recurrence first (all rows right after a restart), then Gram-Schmidt over all rows, repeated
+        # while it cancels: one full pass is enough as a rule.
+        near = basis if self.restarted else basis[-2:]
+        for turn, rows in enumerate((near, basis, basis, basis)):
+            h = inner(rows, w)
+            w = w.addmv(rows.T, h.to(w), alpha=-1)
+            column[-len(rows) :] += h.cpu()
             last, size = size, norm2(w)
-            if size > 0.5 * last:
+            if turn and size > 0.5 * last:
                 break
+        self.restarted = False
         t = torch.zeros(len(basis), len(basis), dtype=torch.float64)
         t[:-1, :-1] = self.t
         t[-1], t[:, -1] = column, column
@@ -228,7 +232,7 @@ class Krylov:
         """Go on from the `kept` Ritz vectors of the largest values and the vector that was to come next."""
         self.q[:kept] = self.combine(vectors[:, -kept:])
         self.q[kept] = self.q[self.m]
-        self.t, self.m = torch.diag(values[-kept:]), kept
+        self.t, self.m, self.restarted = torch.diag(values[-kept:]), kept, True
 
     def combine(self, coefficients: torch.Tensor) -> torch.Tensor:
         """coefficientsᵀ Q, one row for each column of `coefficients` (m × r)."""
