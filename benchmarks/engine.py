@@ -212,7 +212,7 @@ def operations(width: float) -> float:
 
 def one_of_each(groups: list[list[Run]]) -> tuple[list[Run], list[Run]]:
     """Two groups of the same size, one all SAM and one all SGD, to compare a SAM step with an SGD step."""
-    size = max(map(len, groups))
+    size = min(max(map(len, groups)), len(experiments.RHOS))
     sam = next(run for group in groups for run in group if run.rho > 0)
     sams = [sam.but(rho=rho) for rho in experiments.RHOS[:size]]
     return sams, [run.but(optimizer="sgd", rho=0, lr=0.1 + 0.01 * i) for i, run in enumerate(sams)][:1] * size

@@ -18,10 +18,10 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lib import operators
+from lib import losses, operators
 from lib.lanczos import TOLERANCE, Density, Eigen, lanczos
 from lib.lanczos import spectral_density as _density
-from lib.operators import LOSSES, Perceptron, central_moment, mean_hessian, mean_polynomial
+from lib.operators import Perceptron, central_moment, mean_hessian, mean_polynomial
 from lib.seeds import generator
 
 MEMORY = 2**30
@@ -125,7 +125,7 @@ class General:
         """Σ H_i v over the samples of x, flat."""
 
         def gradient(weights):
-            return torch.func.grad(lambda w: operators.sample_loss(self.loss, self._output(w, x), y))(weights)
+            return torch.func.grad(lambda w: losses.per_sample(self.loss, self._output(w, x), y).sum())(weights)
 
         tangent = torch.func.jvp(gradient, (self.weights,), (self._named(v),))[1]
         return torch.cat([tangent[name].flatten() for name in self.weights])
@@ -186,8 +186,7 @@ def samples(model: nn.Module, loss: str, x: torch.Tensor, y: torch.Tensor, *, me
     Raises ValueError for an unknown loss, empty, misshapen or non-finite data, non-finite weights, dropout that is
     on, batch norm that uses the batch, and modules whose output for a sample depends on other samples or on chance.
     """
-    if loss not in LOSSES:
-        raise ValueError(f"loss = {loss!r}: must be one of {', '.join(LOSSES)}")
+    losses.check(loss)
     weights = list(model.parameters())
     if not weights:
         raise ValueError("model has no parameters: there is no Hessian")
@@ -257,8 +256,7 @@ def _targets(loss, y, n, outputs, like):
         return y.to(like.device, like.dtype)
     if y.shape != (n,) or y.min() < 0 or y.max() >= outputs:
         raise ValueError(f"y of shape {tuple(y.shape)}: labels must be {n} numbers in 0..{outputs - 1}, one a sample")
-    y = y.to(like.device, torch.int64)
-    return y if loss == "cross_entropy" else nn.functional.one_hot(y, outputs).to(like.dtype)
+    return losses.target(loss, y.to(like.device, torch.int64), outputs, like.dtype)
 
 
 def _perceptron(model, x):

@@ -8,7 +8,7 @@ NAMES = ("cross_entropy", "mse", "squared")
 
 def per_sample(loss: str, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """The N losses of `output` (N×K): "cross_entropy" (labels N), "squared" ‖f − y‖² and "mse" half of it (N×K)."""
-    _check(loss)
+    check(loss)
     if loss == "cross_entropy":
         return nn.functional.cross_entropy(output, target, reduction="none")
     return (output - target).square().sum(-1) * (0.5 if loss == "mse" else 1.0)
@@ -16,12 +16,13 @@ def per_sample(loss: str, output: torch.Tensor, target: torch.Tensor) -> torch.T
 
 def target(loss: str, y: torch.Tensor, classes: int, dtype: torch.dtype) -> torch.Tensor:
     """What `per_sample` compares with: labels (N, int64) for cross entropy, else vectors N×K, labels made one-hot."""
-    _check(loss)
+    check(loss)
     if loss == "cross_entropy" or y.is_floating_point():
         return y
     return nn.functional.one_hot(y, classes).to(dtype)
 
 
-def _check(loss: str) -> None:
+def check(loss: str) -> None:
+    """Raise ValueError for a loss that there is not."""
     if loss not in NAMES:
         raise ValueError(f"loss = {loss!r}: must be one of {', '.join(NAMES)}")

@@ -20,8 +20,6 @@ from torch.nn import functional
 
 from lib.lanczos import Operator
 
-LOSSES = ("mse", "squared", "cross_entropy")
-
 Pair = tuple[list[torch.Tensor], list[torch.Tensor | None]]  # (p, q), one entry a layer, each N×width
 
 
@@ -110,13 +108,6 @@ class Loss:
         if self.softmax is None:
             return self.factor**0.5 * u
         return self.softmax.sqrt() * (u - (self.softmax * u).sum(1, keepdim=True))
-
-
-def sample_loss(name: str, f: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """The sum over samples of the loss whose derivatives `Loss` has."""
-    if name == "cross_entropy":
-        return functional.cross_entropy(f, y, reduction="sum")
-    return (f - y).square().sum() * (0.5 if name == "mse" else 1.0)
 
 
 class Perceptron:

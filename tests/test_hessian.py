@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from lib import hessian, lanczos, models, operators
+from lib import hessian, lanczos, losses, models, operators
 
 N, OUTPUTS = 7, 3
-CASES = list(itertools.product((nn.ReLU, nn.Tanh, nn.Identity), (True, False), operators.LOSSES))
+CASES = list(itertools.product((nn.ReLU, nn.Tanh, nn.Identity), (True, False), losses.NAMES))
 IDS = [f"{a.__name__}-{'bias' if b else 'nobias'}-{loss}" for a, b, loss in CASES]
 
 
@@ -120,7 +120,7 @@ def test_random_networks(seed):
     sizes = [int(torch.randint(2, 9, (), generator=draw)) for _ in range(2 + seed % 4)] + [OUTPUTS]
     model = perceptron((nn.ReLU, nn.Tanh)[seed % 2], seed % 3 > 0, sizes, seed)
     x, y = batch(sizes[:1], seed=seed)
-    fast, general = both(model, operators.LOSSES[seed % 3], x, y)
+    fast, general = both(model, losses.NAMES[seed % 3], x, y)
     v = torch.randn(fast.size, dtype=torch.float64, generator=draw)
     rows = [{1: 1.0}, {1: 0.3, 2: -1.0, 4: 2.0}, {3: 1.0}]
     for a, b in zip(fast.polynomials(v, rows), general.polynomials(v, rows), strict=True):
@@ -143,7 +143,7 @@ def test_gauss_newton_is_the_hessian_at_interpolation():
         assert top == pytest.approx(torch.linalg.eigvalsh(h.mean(0))[-1].item(), rel=1e-10)
 
 
-@pytest.mark.parametrize("loss", operators.LOSSES)
+@pytest.mark.parametrize("loss", losses.NAMES)
 def test_gauss_newton_blocks_and_adjoints_of_both_paths(loss):
     (x, y), model = batch(), perceptron(nn.Tanh)
     fast, general = both(model, loss, x, y)
@@ -208,7 +208,7 @@ def test_result_is_an_eigenpair():
 
 def test_convolutions_with_evaluation_mode_batch_norm():
     model, (x, y) = convolutional(), batch((1, 4, 4), n=5)
-    for loss in operators.LOSSES:
+    for loss in losses.NAMES:
         h = dense(model, loss, x, y)
         data = hessian.samples(model, loss, x, y)
         assert isinstance(data, hessian.General)
@@ -225,7 +225,7 @@ def test_convolutions_with_evaluation_mode_batch_norm():
 def test_single_precision():
     model = models.build("mlp", width=0.2, in_shape=(1, 4, 4), classes=OUTPUTS, seed=0)
     x, y = batch((1, 4, 4), n=40)
-    for loss in operators.LOSSES:
+    for loss in losses.NAMES:
         found = [hessian.sharpness(model.float(), loss, x.float(), y).value]
         found += [hessian.nonuniformity(model, loss, x.float(), y, k).value for k in (2, 3, 4)]
         expected = [hessian.sharpness(model.double(), loss, x, y).value]
@@ -381,7 +381,7 @@ def refused(match, model=None, loss="mse", x=None, y=None):
 
 def test_bad_arguments():
     (x, y), model = batch(), perceptron()
-    refused("loss = 'hinge': must be one of mse, squared, cross_entropy", loss="hinge")
+    refused("loss = 'hinge': must be one of cross_entropy, mse, squared", loss="hinge")
     refused("x has 0 samples", x=x[:0], y=y[:0])
     refused("x has 6 samples and y has 7", x=x[:6])
     refused("float32 on cpu, the model torch.float64", x=x.float())
