@@ -250,7 +250,7 @@ samples = data.load("factorization", "train").x.flatten(1).double()
 residual = theory.truncated_residual(data.factorization_map(), samples, rank=4)
 figure = plots.training_loss(
     plots.curves(runs),
-    title=plots.title("Matrix factorization", runs, preset),
+    title=plots.title(f"Matrix factorization, SAM at ρ = {experiments.FACTORIZATION_RHO}", runs, preset),
     panel_title="rank {:g}".format,
     levels={4: ("best possible at rank 4", residual)},
 )
@@ -349,7 +349,9 @@ experiments.table(grid)
 
 # %%
 mlps = sweep(grid, train=train)
-figure = plots.training_loss(plots.curves(mlps), title=plots.title("3-layer MLP", mlps, preset))
+figure = plots.training_loss(
+    plots.curves(mlps), title=plots.title(f"3-layer MLP, SAM at ρ = {experiments.CONVERGENCE_RHO}", mlps, preset)
+)
 plots.save(plots.footnote(figure, mlps), "fig01b", plots.curves(mlps), preset)
 
 
@@ -381,7 +383,9 @@ experiments.table(grid)
 
 # %%
 resnets = sweep(grid, train=train)
-figure = plots.training_loss(plots.curves(resnets), title=plots.title("ResNet-18", resnets, preset))
+figure = plots.training_loss(
+    plots.curves(resnets), title=plots.title(f"ResNet-18, SAM at ρ = {experiments.CONVERGENCE_RHO}", resnets, preset)
+)
 plots.save(plots.footnote(figure, resnets), "fig01c", plots.curves(resnets), preset)
 
 # %%
