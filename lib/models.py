@@ -10,6 +10,7 @@
 import contextlib
 import itertools
 import math
+import threading
 from collections.abc import Sequence
 
 import torch
@@ -93,8 +94,11 @@ def _resnet18(width: int, channels: int, classes: int) -> nn.Sequential:
     return model
 
 
+_GLOBAL_STATE = threading.Lock()  # torch's initializers draw from one global generator, whichever thread calls
+
+
 @contextlib.contextmanager
 def _seeded(seed: int):
-    with torch.random.fork_rng(devices=[]):
+    with _GLOBAL_STATE, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

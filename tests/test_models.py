@@ -1,6 +1,7 @@
 """The networks: sizes, shapes, structure, seeds, and widths that make no sense."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -123,3 +124,15 @@ def test_an_unknown_name_is_told_what_there_is():
     with pytest.raises(ValueError) as caught:
         models.build("resnet19", width=4, in_shape=DIGITS, classes=10, seed=0)
     assert "model = 'resnet19'" in str(caught.value) and all(name in str(caught.value) for name in models.NAMES)
+
+
+def test_networks_built_by_several_threads_at_once_are_those_of_their_seeds():
+    def parameters(seed):
+        model = models.build("mlp", width=1, in_shape=(1, 8, 8), classes=10, seed=seed)
+        return nn.utils.parameters_to_vector(model.parameters()).detach()
+
+    expected = [parameters(seed) for seed in range(8)]
+    for _ in range(5):
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(parameters, range(8)))
+        assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
