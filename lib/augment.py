@@ -10,7 +10,7 @@ MARGIN = 4  # zeros around an image that is cropped at random
 
 
 def pad(x: torch.Tensor) -> torch.Tensor:
-    """Images N×C×H×W with MARGIN zeros on every side, N×C×(H+8)×(W+8): what `augment` crops from."""
+    """Images N×C×H×W with MARGIN zeros on every side, N×C×(H+8)×(W+8): what `apply` crops from."""
     return nn.functional.pad(x, (MARGIN,) * 4)
 
 

@@ -22,14 +22,6 @@ from lib import data, paths
 SHARED = paths.ROOT.parent / "shared" / "data"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def real(file: str):
     """The folder of data sets that holds `file`, or skip."""
     for root in (paths.data(), SHARED):

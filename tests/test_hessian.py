@@ -13,14 +13,6 @@ CASES = list(itertools.product((nn.ReLU, nn.Tanh, nn.Identity), (True, False), l
 IDS = [f"{a.__name__}-{'bias' if b else 'nobias'}-{loss}" for a, b, loss in CASES]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def perceptron(activation=nn.ReLU, bias=True, sizes=(6, 5, 4, OUTPUTS), seed=0):
     torch.manual_seed(seed)
     layers = [nn.Flatten()]
