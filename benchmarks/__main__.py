@@ -2,8 +2,9 @@
 
 import sys
 
-from benchmarks import engine, hessian
+from benchmarks import convolutions, engine, hessian
 
 if __name__ == "__main__":
     engine.main(list(engine.STEPS))
-    sys.exit(hessian.main())
+    convolutions.main()
+    sys.exit(hessian.main([]))

@@ -183,7 +183,7 @@ def measure(width: float) -> dict:
                 "a": len(runs) / (sam * a[0] + sgd * a[1]),
                 "b": 2 * len(runs) / (sam * b[0] + sgd * b[1]),
                 "c": len(runs) * steps / c,
-                "floor": 2 * rate / (operations(width) * gradients(runs) / len(runs)),
+                "floor": 2 * rate / statistics.mean(operations(width, run.rho) for run in runs),
                 "outside": outside,
             }
         )
@@ -202,12 +202,14 @@ def measure(width: float) -> dict:
     }
 
 
-def operations(width: float) -> float:
-    """Floating-point operations of the products of one gradient on one batch: two a weight forward, two for the
-    gradient of the weights, two for that of the layer's input, which the first layer does not need."""
+def operations(width: float, rho: float) -> float:
+    """Floating-point operations of the products of a step on one batch. A gradient: two a weight forward, two for the
+    gradient of the weights, two for that of the layer's input, which the first layer does not need. SAM: two gradients,
+    without two products of the first layer, but with one of the batch's Gram matrix (`lib.ensemble`)."""
     sizes = [784, round(300 * width), round(100 * width), 10]
     weights = [a * b for a, b in itertools.pairwise(sizes)]
-    return BATCH * (6 * sum(weights) - 2 * weights[0])
+    gradient = BATCH * (6 * sum(weights) - 2 * weights[0])
+    return 2 * gradient - BATCH * (4 * weights[0] - 2 * BATCH * sizes[1]) if rho else gradient
 
 
 def one_of_each(groups: list[list[Run]]) -> tuple[list[Run], list[Run]]:

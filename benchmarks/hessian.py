@@ -1,34 +1,42 @@
-"""Side by side: `lib.hessian` and its peers at a perceptron with hidden layers [3000, 1000] on 1,000 MNIST images.
+"""`lib.hessian` beside its peers at a perceptron with hidden layers [3000, 1000] on 1,000 MNIST images, float32.
 
-    python benchmarks/hessian.py [--epochs 20] [--samples 1000] [--hidden 3000 1000] [--repeats 3] [--float64]
+    python -m benchmarks.hessian [--epochs 20] [--samples 1000] [--hidden 3000 1000] [--rounds 3] [--threads 2]
 
-Prints a table, then one line of JSON. The network is first trained on its samples for `--epochs` epochs, since spectra
-are those of minima. Peers are optional and are not installed into the project's environment:
+The network is first trained on its samples, since spectra are those of minima; `--epochs 0` leaves it at random.
+Printed and written to benchmarks/hessian.json: products with one vector; λ_max by each library to 1e-5, in rounds in
+which they take turns; a, s_2, s_3 and s_4 together, with `--float64` their errors. The floor is what a row would take
+if only its matrix products took time, at the rate measured in the same round. Peers are optional and no part of the
+project's environment:
 
-    pip install --target /tmp/peers --no-deps curvlinops-for-pytorch pyhessian backpack-for-pytorch einops einconv \
+    pip install --target peers --no-deps curvlinops-for-pytorch pyhessian backpack-for-pytorch einops einconv \
         unfoldnd linear_operator jaxtyping wadler_lindig
-    PYTHONPATH=/tmp/peers python benchmarks/hessian.py
+    PYTHONPATH=peers python -m benchmarks.hessian
 
-Times are medians of wall seconds in this process; on a shared machine read the ratios.
+Times are medians of wall seconds; of CPU seconds with `--threads 1`, for machines that are shared. Read the ratios.
 """
 
 import argparse
 import importlib.util
 import itertools
 import json
+import os
 import resource
 import statistics
 import sys
 import time
+from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from lib import data, hessian, operators
+from lib import data, hessian, operators, records
 from lib.paths import ROOT
 from lib.seeds import generator
 
-DEVICE = "cpu"
+CPU = torch.device("cpu")
+ACCURACY = 1e-5
+WANTED = {"λ_max": 2.5, "M_2 in HVPs": 3.5, "vmapped": 50, "together": 10.0}
 
 
 def images(samples: int):
@@ -63,21 +71,49 @@ def mse(f, target):
     return 0.5 * (f - target).square().sum() / len(f)
 
 
-def seconds(call, repeats: int):
-    """(median seconds of `call`, what it returned), after a first call that is not counted."""
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        result = call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times), result
-
-
 def timed(call):
-    start = time.perf_counter()
+    """(seconds, what `call` returned)."""
+    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+    start = clock()
     result = call()
-    return time.perf_counter() - start, result
+    return clock() - start, result
+
+
+def rate() -> float:
+    """Floating-point operations of a matrix product a second, now."""
+    a, b = torch.randn(1000, 784), torch.randn(784, 3000)
+    a @ b
+    return 2 * 1000 * 784 * 3000 / statistics.median(timed(lambda: a @ b)[0] for _ in range(9))
+
+
+def operations(call) -> float:
+    """Floating-point operations of the matrix products of `call`."""
+
+    def in_place(self, a, b, *args, out_shape=None, **kwargs):
+        return 2 * a[0] * a[1] * b[1]
+
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: in_place}) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+def compare(calls: dict, rounds: int) -> dict:
+    """Median seconds of each of `calls`, which take turns, with the floor, and what they returned last."""
+    times, floors, results = {name: [] for name in calls}, {name: [] for name in calls}, {}
+    for turn in range(rounds + 1):
+        speed = rate()
+        for name, call in calls.items():
+            took, results[name] = timed(call)
+            if turn == 0:  # a first call that is not counted warms caches up; the operations are counted in it
+                floors[name].append(operations(call))
+            else:
+                times[name].append(took)
+                floors[name].append(floors[name][0] / speed)
+    return {
+        name: {"seconds": statistics.median(times[name]), "floor": statistics.median(floors[name][1:])}
+        | {"result": results[name], "times": times[name]}
+        for name in calls
+    }
 
 
 def autograd_product(model, x, target):
@@ -112,6 +148,31 @@ def vmapped_moment(model, x, target, k):
     return moment
 
 
+def products(model, x, y, target, rounds):
+    """One product with H, with M_2 − H² and, on a few samples, with M_2 by vmap."""
+    found = hessian.samples(model, "mse", x, y)
+    v = torch.randn(found.size, generator=generator(0, "v"), dtype=x.dtype)
+    h, central = operators.mean_hessian(found), operators.central_moment(found, 2)
+    few = min(8, len(x))  # eight copies of the parameters a sample: more would not fit in a small machine
+    plain, vmapped = autograd_product(model, x, target), vmapped_moment(model, x[:few], target[:few], 2)
+    table = compare(
+        {
+            "HVP": lambda: h @ v,
+            "HVP, torch double backward": lambda: plain(v),
+            "M_2 − H²": lambda: central @ v,
+            f"M_2, vmapped HVPs of {few} samples": lambda: vmapped(v),
+        },
+        rounds,
+    )
+    own, autograd, moment, vmap = (row["seconds"] for row in table.values())
+    return table, {
+        "double backward / HVP": autograd / own,
+        "M_2 − H² in HVPs": moment / own,
+        "vmapped M_2 of all samples / M_2 − H²": vmap * len(x) / few / moment,
+        "live parameters": found.live.size / found.size,
+    }
+
+
 def eigsh(model, x, target, tol):
     from curvlinops import HessianLinearOperator
     from scipy.sparse.linalg import eigsh as solve
@@ -123,93 +184,85 @@ def eigsh(model, x, target, tol):
     return float(value) * target.shape[1] / 2
 
 
-def power_iteration(model, x, target, tol, steps):
+def power_iteration(model, x, target, tol):
     import pyhessian
 
     model.zero_grad()
-    found = pyhessian.hessian(model, mse, data=(x, target), cuda=False).eigenvalues(maxIter=steps, tol=tol)[0][0]
+    found = pyhessian.hessian(model, mse, data=(x, target), cuda=False).eigenvalues(maxIter=1000, tol=tol)[0][0]
     model.zero_grad()
     return found
 
 
-def products(report, model, x, y, target, repeats):
-    samples = hessian.samples(model, "mse", x, y)
-    v = torch.randn(samples.size, generator=generator(0, "v"), dtype=x.dtype)
-    h = operators.mean_hessian(samples)
-    report("HVP, lib.hessian", hvp := seconds(lambda: h @ v, repeats)[0])
-    plain = autograd_product(model, x, target)
-    report("HVP, torch double backward", seconds(lambda: plain(v), repeats)[0], of=hvp)
-    a = operators.central_moment(samples, 2)
-    report("M_2 − H², lib.hessian", cost := seconds(lambda: a @ v, repeats)[0], of=hvp, unit="HVPs")
-    few = min(8, len(x))  # eight copies of the parameters a sample: more would not fit in a small machine
-    naive = vmapped_moment(model, x[:few], target[:few], 2)
-    each = seconds(lambda: naive(v), 1)[0] * len(x) / few
-    report(f"M_2, vmapped per-sample HVPs (measured on {few}, scaled)", each, of=cost, unit="× M_2 − H²")
+def largest(model, x, y, target, rounds):
+    """λ_max by each library, with the loosest tolerance that gives 1e-5 here."""
+    exact = hessian.sharpness(model, "mse", x, y, tol=1e-6).value
+    calls = {"lib.hessian": lambda: hessian.sharpness(model, "mse", x, y).value}
+    for package, name, call in (
+        ("curvlinops", "scipy eigsh on curvlinops", eigsh),
+        ("pyhessian", "PyHessian", power_iteration),
+    ):
+        if importlib.util.find_spec(package):
+            for tol in (1e-1, 1e-3, 1e-5, 1e-6, 1e-7):
+                if abs(call(model, x, target, tol) / exact - 1) <= ACCURACY:
+                    break
+            calls[f"{name}, tol {tol:g}"] = lambda call=call, tol=tol: call(model, x, target, tol)
+    table = compare(calls, rounds)
+    (_, own), *others = table.items()
+    for row in table.values():
+        row["error"] = abs(row.pop("result") / exact - 1)
+    return table, {name: statistics.median(map(float.__truediv__, row["times"], own["times"])) for name, row in others}
 
 
-def top(report, model, x, y, target, reference):
-    def row(name, call, base=None):
-        took, value = timed(call)
-        report(name, took, of=base, error=abs(value / reference - 1))
-        return took
-
-    ours = row("λ_max, lib.hessian", lambda: hessian.sharpness(model, "mse", x, y).value)
-    if importlib.util.find_spec("curvlinops"):
-        for tol in (1e-2, 1e-5):
-            row(f"λ_max, scipy eigsh on curvlinops, tol {tol:g}", lambda tol=tol: eigsh(model, x, target, tol), ours)
-    else:
-        report("λ_max, scipy eigsh on curvlinops: not installed", None)
-    if importlib.util.find_spec("pyhessian"):
-        for tol, steps in ((1e-3, 100), (1e-6, 200)):
-            name = f"λ_max, PyHessian, tol {tol:g}, at most {steps} steps"
-            row(name, lambda tol=tol, steps=steps: power_iteration(model, x, target, tol, steps), ours)
-    else:
-        report("λ_max, PyHessian: not installed", None)
+def together(model, x, y, rounds, float64):
+    """a, s_2, s_3, s_4 in one call; their errors against float64 if asked for."""
+    table = compare({"a, s_2, s_3, s_4 together": lambda: hessian.moments(model, "mse", x, y)}, rounds)
+    row = table["a, s_2, s_3, s_4 together"]
+    found = row.pop("result")
+    row["values"] = {key: e.value for key, e in found.items()}
+    row["iterations"] = {key: e.iterations for key, e in found.items()}
+    row["peak GiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    if float64:
+        exact = hessian.moments(model.double(), "mse", x.double(), y)
+        model.float()
+        row["errors"] = {key: abs(e.value / exact[key].value - 1) for key, e in found.items()}
+    return table
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--hidden", type=int, nargs="+", default=[3000, 1000])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--float64", action="store_true", help="also compare all four quantities with float64")
-    options = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--float64", action="store_true", help="also the errors of all four quantities")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
     x, y, name = images(options.samples)
     model, target = network(x, y, options.hidden, options.epochs)
-    rows = []
-
-    def report(label, took, *, of=None, unit="×", error=None):
-        rows.append({"what": label, "seconds": took, "ratio": took / of if took and of else None, "error": error})
-        text = "" if took is None else f"{took:9.3f} s"
-        text += f"  {took / of:8.2f} {unit}" if took and of else ""
-        print(f"{label:58}{text}" + (f"  error {error:.1e}" if error is not None else ""), flush=True)
-
     with torch.no_grad():
         loss = mse(model(x), target).item()
-    print(f"{name}, {len(x)} samples, hidden {options.hidden}, {options.epochs} epochs, loss {loss:.2g}")
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {DEVICE}, {x.dtype}")
-
-    quantities = {"a": lambda **o: hessian.sharpness(model, "mse", x, y, **o)}
-    quantities |= {f"s{k}": lambda k=k, **o: hessian.nonuniformity(model, "mse", x, y, k, **o) for k in (2, 3, 4)}
-    total, found = 0.0, {}
-    for key, call in quantities.items():
-        took, found[key] = timed(call)
-        total += took
-        report(f"{key} = {found[key].value:.7g}, {found[key].iterations} products", took)
-    report("a, s2, s3, s4 together", total)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"peak memory of the process so far: {peak:.2f} GiB")
-    products(report, model, x, y, target, options.repeats)
-    reference = hessian.sharpness(model, "mse", x, y, tol=1e-6).value
-    top(report, model, x, y, target, reference)
-    if options.float64:
-        model.double()
-        x = x.double()
-        for key, call in quantities.items():
-            took, exact = timed(call)
-            report(f"{key} in float64", took, error=abs(found[key].value / exact.value - 1))
-    print(json.dumps({"torch": torch.__version__, "threads": torch.get_num_threads(), "peak_gib": peak, "rows": rows}))
+    setting = {"data": name, "samples": len(x), "hidden": options.hidden, "epochs": options.epochs, "loss": loss}
+    print(setting, f"torch {torch.__version__}, {torch.get_num_threads()} threads, {rate() / 1e9:.0f} GFLOP/s")
+    rows, ratios = {}, {}
+    for part in (
+        lambda: (together(model, x, y, options.rounds, options.float64), {}),
+        lambda: products(model, x, y, target, options.rounds),
+        lambda: largest(model, x, y, target, options.rounds),
+    ):
+        table, found = part()
+        for row in table.values():
+            row.pop("result", None)
+        rows, ratios = rows | table, ratios | found
+        for label, row in table.items():
+            extra = {k: v for k, v in row.items() if k not in ("seconds", "floor", "times")}
+            print(f"{label:42}{row['seconds']:9.3f} s   floor {row['floor']:8.3f} s  {extra or ''}", flush=True)
+        for label, ratio in found.items():
+            print(f"{label:42}{ratio:9.2f}", flush=True)
+    provenance = {**records.provenance(CPU), "cores": os.cpu_count(), "threads": options.threads}
+    provenance["clock"] = "CPU" if options.threads == 1 else "wall"
+    report = {"provenance": provenance, "setting": setting, "wanted": WANTED, "rows": rows, "ratios": ratios}
+    Path(__file__).with_suffix(".json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,16 +8,20 @@ one tensor, weights R×out×in and biases R×out, so that one batched product se
 
 with D_L the gradient of the loss in the outputs. Members with ρ = 0 stand first and take no second pass. Every member
 has the initialization and the data order of its own seed, so it does not depend on who trains beside it.
+
+What SAM needs not form of the gradient at w, `lib.passes` says.
 """
 
 import functools
 import itertools
-import math
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
-from lib import data, graphs, losses, models
+from lib import data, graphs, losses, models, sparsity
+from lib.grouped import Grouped
+from lib.passes import Parameters, Pass, unformed
 from lib.runs import Run
 from lib.train import Batches, Loop, learning_rate, summary
 
@@ -25,16 +29,20 @@ STACKABLE = ("linear2", "mlp")
 
 # How many runs of one architecture are worth stacking, by the number of parameters of one. On a CPU the products of a
 # small network leave time for little but launching them; from about 300–100 on they fill a core by themselves. On a
-# GPU all that fits goes together. Measured by benchmarks/engine.py.
+# GPU all that fits goes together. Measured by benchmarks/engine.py. Narrow convolutions gain from company, up to three,
+# on a CPU; at width 8 channels last gives as much, and from 16 on they lose by it (benchmarks/convolutions.py). On a
+# GPU that is not measured, and they go alone.
 CPU_MEMBERS = ((100_000, 9), (400_000, 3))
 GPU_MEMBERS = 64
-CACHED = 1 << 16  # numbers that an update handles at a time
+CPU_GROUPED = {"resnet18": (4, 3)}  # up to this width, so many together
 
 
 def members(run: Run, device: torch.device) -> int:
-    """How many runs such as this one are trained in one stack: a function of the model, its width and the device."""
+    """How many runs such as this one are trained together: a function of the model, its width and the device."""
     if not stackable(run):
-        return 1
+        width, most = CPU_GROUPED.get(run.model, (0, 1))
+        groupable = device.type == "cpu" and run.linearize == "none" and not data.streamed(run.dataset)
+        return most if groupable and run.width <= width else 1
     if device.type != "cpu":
         return GPU_MEMBERS
     return next((most for size, most in CPU_MEMBERS if parameters(run) <= size), 1)
@@ -50,27 +58,38 @@ def partition(runs: Sequence[Run], device: torch.device) -> list[list[Run]]:
     for same in alike.values():
         most = members(same[0], device)
         count = -(-len(same) // most)
-        ordered = sorted(same, key=lambda run: (run.rho > 0, run.seed, run.rho, run.normalized, run.key))
-        groups += [ordered[i::count] for i in range(count)]  # dealt out, so that each has its share of second passes
+        # Those of one seed go together, as they share the batch, its Gram matrix, and products with it; where they must
+        # part, each part gets its share of second passes.
+        ordered = sorted(same, key=lambda run: (run.seed, run.rho, run.normalized, run.key))
+        seeds = [list(runs) for _, runs in itertools.groupby(ordered, key=lambda run: run.seed)]
+        dealt = [run for runs in seeds for i in range(count) for run in runs[i::count]]
+        ends = [i * len(same) // count for i in range(count + 1)]
+        parts = [dealt[start:end] for start, end in itertools.pairwise(ends)]
+        groups += [sorted(part, key=lambda run: run.rho > 0) for part in parts]
     return groups
 
 
 def engine(runs: Sequence[Run], device: torch.device):
     """The engine that trains these runs, a group made by `partition`."""
-    return Stack(runs, device) if stackable(runs[0]) else Loop(runs, device)
+    return engine_class(runs)(runs, device)
+
+
+def engine_class(runs: Sequence[Run]) -> type:
+    """`Stack` for fully connected networks, `Grouped` for several others, `Loop` for one."""
+    if stackable(runs[0]):
+        return Stack
+    return Grouped if len(runs) > 1 else Loop
 
 
 def stackable(run: Run) -> bool:
-    """Whether `Stack` can train the run: a fully connected network, on data that is not augmented."""
-    return run.model in STACKABLE and not data.augmented(run.dataset)
+    """Whether `Stack` can train the run: a fully connected network as it is, on data that is not augmented."""
+    return run.model in STACKABLE and run.linearize == "none" and not data.augmented(run.dataset)
 
 
 def parameters(run: Run) -> int:
     """The number of trainable parameters of the run's network, without building it in memory."""
     classes, in_shape = data.shapes(run.dataset)
-    with torch.device("meta"):
-        model = models.build(run.model, width=run.width, in_shape=in_shape, classes=classes, seed=0)
-    return models.count_parameters(model)
+    return models.count_parameters(models.outline(run.model, width=run.width, in_shape=in_shape, classes=classes))
 
 
 class Stack:
@@ -97,25 +116,41 @@ class Stack:
         buffers = functools.partial(Parameters, shapes, self.dtype, device)
         self.weights, self.gradients = buffers(), buffers()
         self.momentum = buffers() if run.momentum else None
-        self.perturbed = buffers() if self.rho.numel() else None
         self.masks = buffers() if any(r.sparsity for r in runs) else None
+        self.unformed = [] if self.masks else unformed(sizes, run.batch_size)
+        empty = [i * (1 + self.bias) for i in self.unformed]
+        self.formed = [i for i in range(len(shapes)) if i not in empty]
+        self.perturbed = Parameters(shapes, self.dtype, device, without=empty) if self.rho.numel() else None
         self._initialize()
-        self.at_w = Pass(self, self.weights, slice(0, len(runs)))
-        self.at_perturbed = Pass(self, self.perturbed, sam) if self.perturbed else None
+        self.at_w = Pass(self, self.weights, slice(0, len(runs)), descend=slice(0, sam.start))
+        self.at_perturbed = Pass(self, self.perturbed, sam, descend=sam) if self.perturbed else None
         self.total = torch.zeros(len(runs), dtype=torch.float64, device=device)
         self.hits = torch.zeros(len(runs), dtype=torch.int64, device=device)
         self.rate = torch.zeros((), dtype=self.dtype, device=device)  # a tensor, so that a graph can read it
+        self.optimizer = self._optimizer()
         self.advance = graphs.Replayed(self._step) if device.type == "cuda" else self._step
 
     def _initialize(self) -> None:
         if self.masks:
             self.masks.flat.fill_(1)
+        self.kept = []
         for i, run in enumerate(self.runs):
             model, masks = self.data.network(run)
+            self.kept.append(sparsity.kept(masks))
             for at, (name, p) in enumerate(model.named_parameters()):
                 self.weights.layers[at][i].copy_(p.detach())
                 if name in masks:
                     self.masks.layers[at][i].copy_(masks[name])
+
+    def _optimizer(self) -> torch.optim.SGD:
+        """SGD for all layers of all members at once, on the buffers themselves."""
+        weights = nn.Parameter(self.weights.flat)
+        weights.grad = self.gradients.flat  # contiguous, as the fused step on a CPU needs it to be right
+        settings = dict(momentum=self.run.momentum, weight_decay=self.run.weight_decay, fused=True)
+        optimizer = torch.optim.SGD([weights], lr=self.rate, **settings)
+        if self.momentum:
+            optimizer.state[weights]["momentum_buffer"] = self.momentum.flat
+        return optimizer
 
     def epoch(self, epoch: int) -> list[tuple[float, float | None]]:
         """Train one epoch; for each run the mean loss and the accuracy at w."""
@@ -144,47 +179,72 @@ class Stack:
         self.advance(x, y)
 
     def _step(self, x: torch.Tensor, y: torch.Tensor) -> None:
-        output = self.at_w.gradient(x, y, total=self.total)
+        z, labels = self.at_w.first(x), y[self.at_w.seed_of_member]
+        loss_gradient = functools.partial(self._loss_gradient, y=labels, total=self.total)
+        activations, signals = self.at_w.gradient(x, z, loss_gradient)
         if not self._regression:
-            self.hits += (output.argmax(-1) == y[self.at_w.seed_of_member]).sum(1)
+            self.hits += (activations[-1].argmax(-1) == labels).sum(1)
         if self.at_perturbed:
-            scale = self._scale()
-            for e, w, g in zip(
-                self.at_perturbed.layers, self.at_perturbed.own(self.weights), self.at_perturbed.gradients, strict=True
-            ):
-                torch.addcmul(w, g, scale.view(-1, *[1] * (g.dim() - 1)), out=e)
-            self.at_perturbed.gradient(x, y)
-        self._update()
+            who, columns = self.at_perturbed.who, self.at_perturbed.columns
+            factors = {i: (signals[i][who], activations[i - 1][who]) for i in self.unformed if i}
+            z, d = z[:, -columns:], signals[0][:, -columns:]
+            moved, square = self._first_layer(x, d) if 0 in self.unformed else (None, 0)
+            scale = self._climb(square, factors)
+            if moved is None:
+                z = self.at_perturbed.first(x)
+            else:
+                z = torch.addcmul(z, moved, scale.repeat_interleave(columns // len(scale)))
+            climb = {i: (scale.view(-1, 1, 1) * d, a) for i, (d, a) in factors.items()}
+            self.at_perturbed.gradient(x, z, functools.partial(self._loss_gradient, y=labels[who]), climb)
+        self.optimizer.step()
 
-    def _scale(self) -> torch.Tensor:
-        """ε/g of each SAM member: ρ/‖g‖, or ρ if not normalized; the norm is over all its layers."""
-        squares = torch.stack([_squares(g.flatten(1)).double() for g in self.at_perturbed.gradients])
-        norm = squares.sum(0).sqrt()
-        scale = torch.where(self.normalized, torch.where(norm > 0, self.rho / norm, 0), self.rho)
-        return scale.to(self.dtype)
+    def _first_layer(self, x: torch.Tensor, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """For ε = g of the first layer, how far its outputs move (B×columns), and ‖G₁‖² of each SAM member."""
+        gram, moved, members = torch.bmm(x, x.mT), torch.empty_like(d), self.at_perturbed
+        for seed, part in members.segments:
+            torch.mm(gram[seed], d[:, part], out=moved[:, part])
+        square = (moved * d).view(len(d), len(self.rho), -1).sum((0, 2), dtype=torch.float64)
+        if members.db:
+            moved += members.db[0].flatten()
+        return moved, square
 
-    def _update(self) -> None:
-        """torch.optim.SGD's step for all layers of all members, a piece at a time that stays in a CPU's cache."""
-        piece = CACHED if self.device.type == "cpu" else self.weights.flat.numel()
-        parts = (self.weights, self.gradients, self.momentum or self.gradients)
-        for w, g, m in zip(*(part.flat.split(piece) for part in parts), strict=True):
-            if self.run.weight_decay:
-                g.add_(w, alpha=self.run.weight_decay)
-            if self.momentum:
-                torch.add(g, m, alpha=self.run.momentum, out=m)
-            w.addcmul_(m, self.rate, value=-1)
+    def _climb(self, square: torch.Tensor | float, factors: dict[int, tuple]) -> torch.Tensor:
+        """Perturb the layers whose gradient is formed; return ε/g of each SAM member, ρ/‖g‖, or ρ if not normalized.
+
+        The norm is over all layers. square: what the first one adds to ‖g‖² where its gradient is not formed; factors:
+        D_l and A_{l−1} of the other layers where it is not.
+        """
+        for d, a in factors.values():
+            square = square + (torch.bmm(a, a.mT) * torch.bmm(d, d.mT)).sum((1, 2), dtype=torch.float64)
+        own = (self.at_perturbed.layers, self.at_perturbed.own(self.weights), self.at_perturbed.gradients)
+        formed = [[layers[i] for layers in own] for i in self.formed]
+        norm = (square + sum(_squares(g.flatten(1)).double() for _, _, g in formed)).sqrt()
+        scale = torch.where(self.normalized, torch.where(norm > 0, self.rho / norm, 0), self.rho).to(self.dtype)
+        for e, w, g in formed:
+            torch.addcmul(w, g, scale.view(-1, *[1] * (g.dim() - 1)), out=e)
+        return scale
 
     @torch.no_grad()
     def evaluate(self, split: str) -> list[dict]:
         """Loss and accuracies of each run over a whole split."""
         values, hits = [], []
         for x, y in self.data.chunks(split):
-            output = self.at_w.forward(x.flatten(1).expand(len(self.seeds), -1, -1))[-1]
+            output = self.at_w.forward(self.at_w.first(x.flatten(1).expand(len(self.seeds), -1, -1)))[-1]
             target = self.data.loss_target(y)
             values.append(torch.stack([losses.per_sample(self.run.loss, o, target).double() for o in output]))
             hits += [] if self._regression else [(output.argmax(-1) == y).double()]
         hits = torch.cat(hits, 1) if hits else [None] * len(self.runs)
         return [summary(v, h) for v, h in zip(torch.cat(values, 1), hits, strict=True)]
+
+    @torch.no_grad()
+    def network(self, member: int) -> nn.Module:
+        """The network of that member as it is now."""
+        model = models.build(
+            self.run.model, width=self.run.width, in_shape=self.data.in_shape, classes=self.data.classes, seed=0
+        ).to(self.device, self.dtype)
+        for p, layer in zip(model.parameters(), self.weights.layers, strict=True):
+            p.copy_(layer[member])
+        return model
 
     def state_dict(self) -> dict:
         return {"weights": self.weights.flat} | ({"momentum": self.momentum.flat} if self.momentum else {})
@@ -194,85 +254,9 @@ class Stack:
         if self.momentum:
             self.momentum.flat.copy_(state["momentum"])
 
-
-class Pass:
-    """The forward and backward pass of the members `who` of a stack at some weights, on views that are made once.
-
-    The first layer is the largest, and members of one seed see the same batch in it: they share one product.
-    """
-
-    def __init__(self, stack: Stack, weights: "Parameters", who: slice):
-        self.stack, self.who = stack, who
-        self.layers, self.gradients = self.own(weights), self.own(stack.gradients)
-        self.masks = self.own(stack.masks) if stack.masks else []
-        stride = 1 + stack.bias
-        self.w, self.dw = self.layers[::stride], self.gradients[::stride]
-        self.b, self.db = (self.layers[1::2], self.gradients[1::2]) if stack.bias else ([], [])
-        seeds = [stack.seeds.index(run.seed) for run in stack.runs[who]]
-        self.seed_of_member = torch.tensor(seeds, device=stack.device)
-        hidden, at = self.w[0].shape[1], 0
-        self.segments = []  # (seed, columns of the first layer of all members) of neighbours with one seed
-        for seed, members in itertools.groupby(seeds):
-            end = at + hidden * len(list(members))
-            self.segments.append((seed, slice(at, end)))
-            at = end
-
-    def own(self, parameters: "Parameters") -> list[torch.Tensor]:
-        return [layer[self.who] for layer in parameters.layers]
-
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """The activations r×B×units of each layer, outputs last, for x (S×B×D)."""
-        r, hidden, _ = self.w[0].shape
-        rows, z = self.w[0].flatten(0, 1), x.new_empty(x.shape[1], r * hidden)
-        for seed, part in self.segments:
-            if self.b:
-                torch.addmm(self.b[0].flatten()[part], x[seed], rows[part].T, out=z[:, part])
-            else:
-                torch.mm(x[seed], rows[part].T, out=z[:, part])
-        activations = [self._members(z.relu_() if self.stack.relu else z, r)]
-        for i, w in enumerate(self.w[1:], 1):
-            a = activations[-1]
-            z = torch.baddbmm(self.b[i].unsqueeze(1), a, w.mT) if self.b else torch.bmm(a, w.mT)
-            activations.append(z.relu_() if self.stack.relu and i < len(self.w) - 1 else z)
-        return activations
-
-    def gradient(self, x: torch.Tensor, y: torch.Tensor, total: torch.Tensor | None = None) -> torch.Tensor:
-        """Fill the members' gradients of the mean loss over the batch; return the outputs r×B×K.
-
-        total: to which the sums of the losses over the batch are added, if given.
-        """
-        activations = self.forward(x)
-        d = self._loss_gradient(activations[-1], y[self.seed_of_member], total)
-        for i in range(len(self.w) - 1, 0, -1):
-            if self.b:
-                torch.sum(d, 1, out=self.db[i])
-            torch.bmm(d.mT, activations[i - 1], out=self.dw[i])
-            d = torch.bmm(d, self.w[i])
-            if self.stack.relu and i > 1:
-                d = torch.ops.aten.threshold_backward(d, activations[i - 1], 0)
-        r, hidden, _ = self.w[0].shape
-        flat = x.new_empty(x.shape[1], r * hidden)
-        if self.stack.relu:
-            torch.ops.aten.threshold_backward.grad_input(d, activations[0], 0, grad_input=self._members(flat, r))
-        else:
-            self._members(flat, r).copy_(d)
-        if self.b:
-            torch.sum(flat, 0, out=self.db[0].flatten())
-        rows = self.dw[0].flatten(0, 1)
-        for seed, part in self.segments:
-            torch.mm(flat[:, part].T, x[seed], out=rows[part])
-        for gradient, mask in zip(self.gradients, self.masks, strict=bool(self.masks)):
-            gradient.mul_(mask)
-        return activations[-1]
-
-    @staticmethod
-    def _members(flat: torch.Tensor, r: int) -> torch.Tensor:
-        """B×(r·units) as r×B×units, without a copy."""
-        return flat.view(len(flat), r, -1).transpose(0, 1)
-
-    def _loss_gradient(self, output: torch.Tensor, y: torch.Tensor, total: torch.Tensor | None) -> torch.Tensor:
-        """The gradient, in the outputs r×B×K, of each member's mean loss."""
-        size, run = output.shape[1], self.stack.run
+    def _loss_gradient(self, output: torch.Tensor, y: torch.Tensor, total: torch.Tensor | None = None) -> torch.Tensor:
+        """The gradient, in the outputs r×B×K, of each member's mean loss, and in `total`, if given, the sums added."""
+        size, run = output.shape[1], self.run
         if run.loss == "cross_entropy":
             # Over the leading dimension torch's softmax of ten classes is over ten times as fast as over the last.
             logs = output.permute(2, 0, 1).contiguous().log_softmax(0)
@@ -281,7 +265,7 @@ class Pass:
                 total -= logs.gather(0, label).squeeze(0).double().sum(1)
             d = logs.exp_().scatter_add_(0, label, logs.new_full((), -1.0).expand(label.shape))
             return d.permute(1, 2, 0).contiguous().div_(size)
-        d = output - self.stack.data.loss_target(y)
+        d = output - self.data.loss_target(y)
         factor = 0.5 if run.loss == "mse" else 1.0
         if total is not None:
             total += factor * d.square().sum((1, 2)).double()
@@ -293,12 +277,3 @@ def _squares(g: torch.Tensor) -> torch.Tensor:
     if g.is_cuda or g.shape[1] < 4096:
         return torch.linalg.vecdot(g, g)
     return torch.stack([torch.dot(row, row) for row in g])
-
-
-class Parameters:
-    """One buffer for all layers of all members: `flat` for elementwise work, `layers` as views of it."""
-
-    def __init__(self, shapes: Sequence[tuple[int, ...]], dtype: torch.dtype, device: torch.device):
-        sizes = [math.prod(shape) for shape in shapes]
-        self.flat = torch.zeros(sum(sizes), dtype=dtype, device=device)
-        self.layers = [part.view(shape) for part, shape in zip(self.flat.split(sizes), shapes, strict=True)]

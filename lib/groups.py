@@ -1,7 +1,8 @@
 """What trains together, and where: groups of runs, the store they are filed in, the files of their work in progress.
 
 Beside the records of a store lies a folder `checkpoints`. There a group under way has NAME.runs (its members),
-NAME.progress (the epoch it is at) and NAME.pt (its checkpoint); KEY.lock is a process's claim on a run. A group keeps
+NAME.progress (the epoch it is at) and NAME.pt (its checkpoint); KEY.lock is a process's claim on a run, KEY.weights
+what a run trained on which something is measured. All of it may be deleted; at worst, work is done again. A group keeps
 its members when it is taken up again, whatever is asked for then, as the last bits of a run depend on the size of the
 stack that it trains in.
 """
@@ -11,22 +12,27 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from lib import ensemble, paths, records
+from lib.measurement import Measurement
 from lib.runs import Run
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that are trained together, the store of their records, and the folder of their work in progress."""
+    """Runs that are trained together, the store of their records, and the folder of their work in progress.
+
+    measurements: what is to be measured on the networks of some of them.
+    """
 
     runs: tuple[Run, ...]
     store: Path
     folder: Path
+    measurements: tuple[Measurement, ...] = ()
 
     @property
     def name(self) -> str:
@@ -40,9 +46,23 @@ class Group:
         """The file whose lock is the claim on a run."""
         return self.folder / f"{run.key}.lock"
 
+    def weights(self, run: Run) -> Path:
+        """The file of the weights of a member that is measured."""
+        return self.folder / f"{run.key}.weights"
+
     def missing(self) -> list[Run]:
-        """The members that have no record yet."""
-        return [run for run in self.runs if records.read(self.store, run, warn=False) is None]
+        """The members that have no record yet, or no weights though something is to be measured on them."""
+        unmeasured = {measurement.run for measurement in self.unmeasured()}
+        return [
+            run
+            for run in self.runs
+            if records.read(self.store, run, warn=False) is None
+            or (run in unmeasured and not self.weights(run).exists())
+        ]
+
+    def unmeasured(self) -> list[Measurement]:
+        """The measurements that have no record yet, without those on diverged networks, which have none to measure."""
+        return [m for m in self.measurements if wanting(self.store, m)]
 
     def checkpointed(self) -> int:
         """The epochs that its checkpoint holds; 0 where there is none, or a damaged one."""
@@ -58,9 +78,9 @@ class Group:
                 file.unlink()
 
 
-def store_of(store: str | Path | None, run: Run) -> Path:
-    """The folder of the run's record in the given store, or in the default one."""
-    return paths.records(run.dataset) if store is None else Path(store).absolute()
+def store_of(store: str | Path | None, what: Run | Measurement) -> Path:
+    """The folder of its record in the given store, or in the default one."""
+    return paths.records(what.dataset) if store is None else Path(store).absolute()
 
 
 def folder_of(store: str | Path | None) -> Path:
@@ -68,13 +88,26 @@ def folder_of(store: str | Path | None) -> Path:
     return paths.checkpoints() if store is None else Path(store).absolute() / "checkpoints"
 
 
-def gather(missing: Sequence[Run], store: str | Path | None, device: torch.device) -> list[Group]:
-    """The missing runs in groups: those begun before as they were, then what `ensemble.partition` puts together.
-    The costliest comes first."""
-    begun = [group for group in _begun(store) if not set(group.runs).isdisjoint(missing)]
-    left = [run for run in missing if not any(run in group.runs for group in begun)]
+def wanting(store: Path, what: Run | Measurement, *, warn: bool = False) -> bool:
+    """Whether a store has no record of it and might have one: there is nothing to measure where a run diverged."""
+    if records.read(store, what, warn=warn) is not None:
+        return False
+    run = records.read(store, what.run, warn=False) if isinstance(what, Measurement) else None
+    return run is None or run["status"] != "diverged"
+
+
+def gather(missing: Sequence[Run | Measurement], store: str | Path | None, device: torch.device) -> list[Group]:
+    """The missing runs, and those that are to be measured, in groups: those begun before as they were, then what
+    `ensemble.partition` puts together. The costliest comes first."""
+    measurements = [what for what in missing if isinstance(what, Measurement)]
+    runs = list(dict.fromkeys(what.run if isinstance(what, Measurement) else what for what in missing))
+    begun = [group for group in _begun(store) if not set(group.runs).isdisjoint(runs)]
+    left = [run for run in runs if not any(run in group.runs for group in begun)]
     fresh = [_group(members, store) for members in ensemble.partition(left, device)]
-    return sorted(begun + fresh, key=lambda group: -sum(map(cost, group.runs)))
+    groups = [
+        replace(group, measurements=tuple(m for m in measurements if m.run in group.runs)) for group in begun + fresh
+    ]
+    return sorted(groups, key=lambda group: -sum(map(cost, group.runs)))
 
 
 def _group(members: Sequence[Run], store: str | Path | None) -> Group:

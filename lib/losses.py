@@ -1,4 +1,4 @@
-"""The losses of the paper by name: what one sample costs, and what the output is compared with."""
+"""The losses of the paper by name: what one sample costs, what the output is compared with, its curvature."""
 
 import torch
 from torch import nn
@@ -26,3 +26,37 @@ def check(loss: str) -> None:
     """Raise ValueError for a loss that there is not."""
     if loss not in NAMES:
         raise ValueError(f"loss = {loss!r}: must be one of {', '.join(NAMES)}")
+
+
+class Curvature:
+    """A loss to second order at the outputs f (N×K): its `gradient` (N×K) and its Hessian Q_i = S_i S_iᵀ.
+
+    Q is 1 for "mse" and 2 for "squared". For the softmax π of "cross_entropy" it is diag π − ππᵀ = SSᵀ with
+    S = diag √π − π√πᵀ, for √π has length 1. `y` as `per_sample` takes it.
+    """
+
+    def __init__(self, loss: str, f: torch.Tensor, y: torch.Tensor):
+        check(loss)
+        self.factor = 2.0 if loss == "squared" else 1.0
+        self.softmax = f.softmax(1) if loss == "cross_entropy" else None
+        if self.softmax is None:
+            self.gradient = self.factor * (f - y)
+        else:
+            self.gradient = self.softmax - nn.functional.one_hot(y, f.shape[1])
+
+    def product(self, u: torch.Tensor) -> torch.Tensor:
+        """Q_i u_i."""
+        return self.factor * u if self.softmax is None else self.root(self.root_t(u))
+
+    def root(self, u: torch.Tensor) -> torch.Tensor:
+        """S_i u_i."""
+        if self.softmax is None:
+            return self.factor**0.5 * u
+        v = self.softmax.sqrt() * u
+        return v - self.softmax * v.sum(1, keepdim=True)
+
+    def root_t(self, u: torch.Tensor) -> torch.Tensor:
+        """S_iᵀ u_i."""
+        if self.softmax is None:
+            return self.factor**0.5 * u
+        return self.softmax.sqrt() * (u - (self.softmax * u).sum(1, keepdim=True))

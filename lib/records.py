@@ -1,4 +1,4 @@
-"""The store of records: one JSON file a run, named by the run's key.
+"""The store of records: one JSON file a run, or a measurement on its network, named by the key of either.
 
 A record is written under a temporary name and then renamed, so that any number of processes on any shared file
 system may fill one store and a reader never sees half a file. What cannot be read, or is not what its name says, is
@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 
 from lib import paths
+from lib.measurement import Measurement
 from lib.runs import Run
 
-PARTS = ("run", "curves", "final", "status", "provenance")
 STATUSES = ("done", "diverged")
 
 
@@ -32,52 +32,52 @@ class RecordWarning(UserWarning):
     """A file in a store is not the record that its name says; it is treated as missing."""
 
 
-def path(store: Path, run: Run) -> Path:
-    """The file of the run's record in a store."""
-    return store / f"{run.key}.json"
+def path(store: Path, what: Run | Measurement) -> Path:
+    """The file of its record in a store."""
+    return store / f"{what.key}.json"
 
 
-def read(store: Path, run: Run, *, warn: bool = True) -> dict | None:
-    """The record of `run`, or None if there is none; warns (RecordWarning) of a file that is not that record."""
-    file = path(store, run)
+def read(store: Path, what: Run | Measurement, *, warn: bool = True) -> dict | None:
+    """The record of a run or a measurement, or None if there is none; warns (RecordWarning) of another file."""
+    file = path(store, what)
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-        _check(record, run)
+        _check(record, what)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError) as error:
         if warn:
-            told = f"{file}: not a record of this run ({error}); treated as missing"
+            told = f"{file}: not a record of this {type(what).__name__.lower()} ({error}); treated as missing"
             warnings.warn(told, RecordWarning, stacklevel=2)
         return None
     return record
 
 
-def _check(record, run: Run) -> None:
+def _check(record, what: Run | Measurement) -> None:
     if not isinstance(record, dict):
         raise ValueError("it is no JSON object")
-    lacking = [part for part in PARTS if part not in record]
+    lacking = [part for part in what.PARTS if part not in record]
     if lacking:
         raise ValueError(f"it lacks {', '.join(lacking)}")
-    odd = [part for part in PARTS if part != "status" and not isinstance(record[part], dict)]
+    odd = [part for part in what.PARTS if part != "status" and not isinstance(record[part], dict)]
     if odd:
         raise ValueError(f"no object: {', '.join(odd)}")
     if record["status"] not in STATUSES:
         raise ValueError(f"its status is {record['status']!r}")
-    key = Run.from_dict(record["run"]).key
-    if key != run.key:
+    key = what.of_record(record).key
+    if key != what.key:
         raise ValueError(f"its content has the key {key}")
 
 
 def write(store: Path, record: dict) -> Path:
-    """File the record and return its path. A file that is there under its name but is not this run's record is
-    kept beside it with the ending `.bad`. Raises StoreError if the store is read-only or full."""
-    run = Run.from_dict(record["run"])
-    file = path(store, run)
-    parts = [f"{json.dumps(part)}: {json.dumps(record[part], allow_nan=False)}" for part in PARTS]
+    """File the record and return its path. A file that is there under its name but is not that record is kept beside it
+    with the ending `.bad`. Raises StoreError if the store is read-only or full."""
+    what = (Measurement if "measurement" in record else Run).of_record(record)
+    file = path(store, what)
+    parts = [f"{json.dumps(part)}: {json.dumps(record[part], allow_nan=False)}" for part in what.PARTS]
     with writing(store):
         store.mkdir(parents=True, exist_ok=True)
-        if file.exists() and read(store, run, warn=False) is None:
+        if file.exists() and read(store, what, warn=False) is None:
             os.replace(file, file.with_suffix(".bad"))
         replace(file, "{\n" + ",\n".join(parts) + "\n}\n")  # one line a part: short, and a change shows where it is
     return file

@@ -12,9 +12,9 @@ import math
 import numbers
 from dataclasses import dataclass, fields
 
-from lib import losses, models, sparsity
+from lib import linearize, losses, models, resnets, sparsity
 
-DATASETS = ("factorization", "digits", "mnist", "cifar10", "cifar10-jpeg")
+DATASETS = ("factorization", "digits", "mnist", "cifar10", "cifar10-jpeg", "imagenet")
 OPTIMIZERS = ("sgd", "sam")
 SCHEDULES = ("constant", "inverse", "step", "cosine", "warmup_cosine")
 PRECISIONS = ("float32", "float64")
@@ -34,10 +34,17 @@ class Run:
     n_train: train on the first so many samples; 0 takes all.
     eval_every: epochs between two evaluations on the test set; the last epoch is always evaluated.
     sparsity, pruner: the share of weights removed at initialization, and by what: "random", the same share of each
-        layer, or "snip", the least important of all (`lib.sparsity`).
+        layer, "snip", the least important of all, or a pattern such as "2:4", which sets the share (`lib.sparsity`).
     precision: in which weights and arithmetic are kept.
+    norm: "batch" or "group", of a network that has norms to choose, a resnet (`lib.resnets`).
+    linearize: "none", "centered" (the network minus itself at initialization), or "tangent", the model that is linear
+        in the weights around there, without its constant (`lib.linearize`, Appendix C).
+    alpha: the loss is ‖f(x) − y/α‖² (or half of it); with a large α a centered network is trained close to its
+        linearization. Losses are recorded as they stand here: times α² they are those of αf.
     recipe: the version of the meaning of all other fields.
     """
+
+    PARTS = ("run", "curves", "final", "status", "provenance")  # of its record
 
     dataset: str = "mnist"
     model: str = "mlp"
@@ -59,13 +66,16 @@ class Run:
     precision: str = "float32"
     sparsity: float = 0.0
     pruner: str = "random"
+    norm: str = "batch"
+    linearize: str = "none"
+    alpha: float = 1.0
     recipe: int = 1
 
     def __post_init__(self):
         for field in fields(self):
             object.__setattr__(self, field.name, _cast(field, getattr(self, field.name)))
-        if not self.dataset.startswith("imagefolder:"):
-            _one_of("dataset", self.dataset, (*DATASETS, "imagefolder:PATH"))
+        if not self.dataset.startswith(("imagefolder:", "imagestream:")):
+            _one_of("dataset", self.dataset, (*DATASETS, "imagefolder:PATH", "imagestream:PATH"))
         for name, allowed in _CHOICES.items():
             _one_of(name, getattr(self, name), allowed)
         for name, least in _LEAST.items():
@@ -77,8 +87,24 @@ class Run:
             raise ValueError(f"rho = {self.rho!r}: must be 0 for optimizer 'sgd', or take optimizer 'sam'")
         if not self.sparsity < 1:
             raise ValueError(f"sparsity = {self.sparsity!r}: must be in [0, 1)")
+        if self.pruner in sparsity.PATTERNS:
+            n, m = sparsity.PATTERNS[self.pruner]
+            if self.sparsity != 1 - n / m:
+                told = f"pruner {self.pruner!r} keeps {n} of {m} weights, so the sparsity must be {1 - n / m:g}"
+                raise ValueError(f"sparsity = {self.sparsity!r}: {told}")
         if self.pruner == "snip" and self.dataset == "factorization":
             raise ValueError("pruner = 'snip': needs classes to draw samples from, and 'factorization' has none")
+        if self.norm != "batch" and "norm" not in models.OPTIONS.get(self.model, ()):
+            raise ValueError(f"norm = {self.norm!r}: a {self.model} has no norm to choose; leave it at 'batch'")
+        if not self.alpha > 0:
+            raise ValueError(f"alpha = {self.alpha!r}: must be more than 0")
+        if self.alpha != 1 and (self.linearize == "none" or self.loss == "cross_entropy"):
+            raise ValueError(
+                f"alpha = {self.alpha!r}: scales the targets of a centered or tangent model, so that it takes "
+                "linearize = 'centered' or 'tangent' and loss = 'squared' or 'mse'"
+            )
+        if self.linearize != "none" and self.sparsity:
+            raise ValueError(f"sparsity = {self.sparsity!r}: must be 0 with linearize = {self.linearize!r}")
         models.check_width(self.model, self.width)
         if self.dataset == "factorization" and self.loss == "cross_entropy":
             raise ValueError(
@@ -96,9 +122,19 @@ class Run:
         """This run with some fields changed."""
         return dataclasses.replace(self, **changes)
 
+    @property
+    def options(self) -> dict[str, str]:
+        """The options of `models.build` that this run sets."""
+        return {"norm": self.norm} if self.norm != "batch" else {}
+
     def as_dict(self) -> dict:
         """All fields, as a record stores them."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def of_record(cls, record: dict) -> "Run":
+        """The run that a record is of."""
+        return cls.from_dict(record["run"])
 
     @classmethod
     def from_dict(cls, stored: dict) -> "Run":
@@ -116,6 +152,8 @@ _CHOICES = {
     "schedule": SCHEDULES,
     "precision": PRECISIONS,
     "pruner": sparsity.PRUNERS,
+    "norm": resnets.NORMS,
+    "linearize": linearize.FORMS,
     "recipe": (1,),
 }
 _LEAST = {

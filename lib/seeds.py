@@ -5,7 +5,9 @@ from the same weights and see the same batches, a run is the same whoever trains
 draws what it would have drawn: no generator state is ever saved.
 """
 
+import contextlib
 import hashlib
+import threading
 
 import torch
 
@@ -19,3 +21,15 @@ def derive(seed: int, *purpose: str | int) -> int:
 def generator(seed: int, *purpose: str | int) -> torch.Generator:
     """A CPU generator seeded by `derive(seed, *purpose)`."""
     return torch.Generator().manual_seed(derive(seed, *purpose))
+
+
+_GLOBAL_STATE = threading.Lock()  # there is one global generator, whichever thread draws
+
+
+@contextlib.contextmanager
+def seeded(seed: int):
+    """Within this context the global generator, from which torch's initializers and torchvision's transforms draw,
+    starts from `seed`; afterwards it is as it was."""
+    with _GLOBAL_STATE, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

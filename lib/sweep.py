@@ -25,12 +25,13 @@ from joblib.externals.loky import get_reusable_executor
 
 from lib import experiments, groups, paths, records
 from lib.groups import Group
+from lib.measurement import Measurement
 from lib.planning import plan, summary
 from lib.progress import Progress
 from lib.runs import Run
 from lib.work import BUSY, STOPPED, past, work
 
-__all__ = ["plan", "sweep"]
+__all__ = ["measure", "plan", "sweep"]
 
 POLL_SECONDS = 0.5
 VISIBLE_SECONDS = 90.0  # a network file system may hide for a minute what another machine has written
@@ -66,14 +67,54 @@ def sweep(
     """
     runs = list(runs)
     deadline = None if budget is None else time.time() + seconds(budget)
+    _check_executor(executor)
+    if train:
+        _make_missing(runs, store, groups.choose_device(device), deadline, executor, progress)
+    rows = [_row(run, records.read(groups.store_of(store, run), run)) for run in runs]
+    return pandas.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(FINAL, float))
+
+
+def measure(
+    measurements: Iterable[Measurement],
+    *,
+    train: bool = True,
+    store: str | Path | None = None,
+    device: str | torch.device | None = None,
+    budget: float | str | None = None,
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> pandas.DataFrame:
+    """Take the measurements that have no record yet, training the networks whose weights are not at hand, then return
+    the table of all, one row a measurement in the order given. Arguments and errors are those of `sweep`.
+
+    Weights are kept beside the checkpoints, so that another measurement on a network needs no training where it was
+    trained. The columns are the fields of `Run`, `kind`, `run_key`, `key`, `status` ("done", "missing", or "diverged"
+    where the run did), what was measured by its names, and `provenance`.
+    """
+    measurements = list(measurements)
+    deadline = None if budget is None else time.time() + seconds(budget)
+    _check_executor(executor)
+    if train:
+        _make_missing(measurements, store, groups.choose_device(device), deadline, executor, progress)
+    return pandas.DataFrame([_measured(m, groups.store_of(store, m.run)) for m in measurements])
+
+
+def _measured(measurement: Measurement, folder: Path) -> dict:
+    run, record = measurement.run, records.read(folder, measurement)
+    names = {"kind": measurement.kind, "run_key": run.key, "key": measurement.key}
+    if record is None:
+        trained = records.read(folder, run)
+        status = "diverged" if trained and trained["status"] == "diverged" else "missing"
+        return {**run.as_dict(), **names, "status": status, "provenance": None}
+    parts = {name: record[name] for name in ("status", "provenance")}
+    return {**run.as_dict(), **names, **parts, **record["values"]}
+
+
+def _check_executor(executor) -> None:
     if executor is not None and not isinstance(executor, Executor):
         raise TypeError(
             f"executor = {executor!r}: must be a concurrent.futures.Executor; dask's is client.get_executor()"
         )
-    if train:
-        _train_missing(list(dict.fromkeys(runs)), store, groups.choose_device(device), deadline, executor, progress)
-    rows = [_row(run, records.read(groups.store_of(store, run), run)) for run in runs]
-    return pandas.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(FINAL, float))
 
 
 FINAL = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "test_accuracy_even", "test_accuracy_odd")
@@ -104,19 +145,24 @@ def seconds(budget: float | str) -> float:
 # ---------------------------------------------------------------------------------------------- the sweep
 
 
-def _train_missing(runs: list[Run], store, device, deadline, executor, progress: bool) -> None:
-    missing = [run for run in runs if records.read(groups.store_of(store, run), run) is None]
+def _make_missing(wanted: list[Run | Measurement], store, device, deadline, executor, progress: bool) -> None:
+    """Train, or measure, what has no record yet."""
+
+    def missing_of(some, warn=False):
+        return [what for what in some if groups.wanting(groups.store_of(store, what), what, warn=warn)]
+
+    missing = missing_of(dict.fromkeys(wanted), warn=True)
     if not missing:
         return
-    for folder in dict.fromkeys([*(groups.store_of(store, run) for run in missing), groups.folder_of(store)]):
+    for folder in dict.fromkeys([*(groups.store_of(store, what) for what in missing), groups.folder_of(store)]):
         records.check_writable(folder)
     batch = groups.gather(missing, store, device)
-    costs = {run: groups.cost(run) for run in missing}
+    costs = {run: groups.cost(run) for group in batch for run in group.missing()}
     fruitless = 0  # rounds without a new record, in a row
     with Progress(costs, _epochs(batch), show=progress and not paths.quiet()) as bar:
         while missing and not past(deadline):
             outcomes = _train(batch, device, deadline, executor, bar)
-            left = [run for run in missing if records.read(groups.store_of(store, run), run, warn=False) is None]
+            left = missing_of(missing)
             fruitless = 0 if BUSY in outcomes or len(left) < len(missing) else fruitless + 1
             _judge(outcomes, fruitless, replaceable=executor is None)
             if STOPPED in outcomes:
@@ -221,29 +267,31 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{given.preset}, on {records.hardware(groups.choose_device(given.device))}:")
             print(table.round({"hours": 3, "memory_GB": 2}).to_string())
             return 0
-        found = sweep(
-            [run for grid in grids.values() for run in grid],
-            store=given.store,
-            device=given.device,
-            budget=given.budget,
-        )
+        options = {"store": given.store, "device": given.device, "budget": given.budget}
+        together = list(dict.fromkeys(what for grid in grids.values() for what in grid))
+        made = [
+            call(part, **options)[["key", "status"]]
+            for kind, call in ((Run, sweep), (Measurement, measure))
+            if (part := [what for what in together if isinstance(what, kind)])
+        ]
     except (OSError, ValueError, BrokenExecutor) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted; run again to go on", file=sys.stderr)
         return 130
-    counts = found.drop_duplicates("key")["status"].value_counts()
+    counts = pandas.concat(made)["status"].value_counts()
     more = "; out of time, run again to go on" if "missing" in counts else ""
     print(", ".join(f"{n} {status}" for status, n in counts.items()) + more)
     return 0
 
 
-def _where(grid: list[Run], query: str | None) -> list[Run]:
-    """The runs that fulfil a pandas query. Raises ValueError for one that cannot be asked, or that none fulfils."""
+def _where(grid: list[Run | Measurement], query: str | None) -> list[Run | Measurement]:
+    """The runs, or the measurements on them, that fulfil a pandas query. Raises ValueError for one that cannot be
+    asked, or that none fulfils."""
     if query is None:
         return grid
-    frame = pandas.DataFrame([run.as_dict() for run in grid])
+    frame = pandas.DataFrame([(what.run if isinstance(what, Measurement) else what).as_dict() for what in grid])
     try:
         kept = frame.query(query)
     except Exception as error:  # whatever pandas makes of a wrong expression

@@ -16,13 +16,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lib import augment, data, losses, models, records, sparsity
+from lib import augment, data, linearize, losses, models, records, sparsity, streams
 from lib.runs import Run
 from lib.sam import SAM
 from lib.seeds import generator
 
 CHECKPOINT_SECONDS = 15.0  # what a kill may cost at most, beside the epoch under way
 EVALUATION_BATCH = 2000
+CONVOLUTIONAL = ("resnet18", "resnet50", "vgg11")
+WIDE = 8  # filters from which on these are faster on a CPU, by a third or more, with channels last
 
 
 def learning_rate(run: Run, step: int, steps_per_epoch: int) -> float:
@@ -52,20 +54,25 @@ class Batches:
     """
 
     def __init__(self, run: Run, device: torch.device):
-        self.dtype = getattr(torch, run.precision)
-        self.run, self.device, self.augmented = run, device, data.augmented(run.dataset)
         train, test = data.load(run.dataset, "train"), data.load(run.dataset, "test")
-        n = run.n_train or len(train.y)
-        if n > len(train.y):
-            raise ValueError(f"n_train = {n}: {run.dataset} has {len(train.y)} training samples")
-        self.n, self.classes, self.in_shape = n, train.classes, tuple(train.x.shape[1:])
-        self.steps_per_epoch = -(-n // run.batch_size)
+        n = self._describe(run, device, train, tuple(train.x.shape[1:]))
+        self.augmented = data.augmented(run.dataset)
         self.test = self._place(test.x), self._targets(test.y)
         if self.augmented:
             self.padded, self._raw = augment.pad(train.x[:n].to(device)), train.x[:n]
             self.train = None, self._targets(train.y[:n])
         else:
             self.train = self._place(train.x[:n]), self._targets(train.y[:n])
+
+    def _describe(self, run: Run, device: torch.device, train, in_shape: tuple[int, ...]) -> int:
+        """Take down what is known before any input is read; how many samples to train on."""
+        self.run, self.device, self.dtype = run, device, getattr(torch, run.precision)
+        n = run.n_train or len(train.y)
+        if n > len(train.y):
+            raise ValueError(f"n_train = {n}: {run.dataset} has {len(train.y)} training samples")
+        self.n, self.classes, self.in_shape = n, train.classes, in_shape
+        self.steps_per_epoch = -(-n // run.batch_size)
+        return n
 
     def _place(self, x):
         return data.standardize(x.to(self.device), self.run.dataset, dtype=self.dtype)
@@ -74,27 +81,27 @@ class Batches:
         return y.to(self.device, self.dtype if y.is_floating_point() else torch.int64)
 
     def loss_target(self, y: torch.Tensor) -> torch.Tensor:
-        """What the run's loss compares the output with (`losses.target`)."""
-        return losses.target(self.run.loss, y, self.classes, self.dtype)
+        """What the run's loss compares the output with (`losses.target`), divided by its α (Appendix C)."""
+        target = losses.target(self.run.loss, y, self.classes, self.dtype)
+        return target if self.run.alpha == 1 else target / self.run.alpha
 
     def network(self, run: Run) -> tuple[nn.Module, dict[str, torch.Tensor]]:
-        """The run's network at initialization, on the device, and its mask; what the mask removes is 0. A weight
-        whose gradients are masked too stays 0 under momentum and weight decay."""
-        model = models.build(run.model, width=run.width, in_shape=self.in_shape, classes=self.classes, seed=run.seed)
+        """The run's network at initialization, on the device, and its mask; what the mask removes is 0."""
+        shape = dict(width=run.width, in_shape=self.in_shape, classes=self.classes)
+        model = models.build(run.model, **shape, seed=run.seed, **run.options)
         model = model.to(self.device, self.dtype)
         masks = sparsity.masks_of(run, model, self)
-        with torch.no_grad():
-            for name, weight in model.named_parameters():
-                if name in masks:
-                    weight.mul_(masks[name])
-        return model, masks
+        return linearize.wrap(sparsity.apply(model, masks), run.linearize), masks
 
     def balanced(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The first `count`/classes training samples of each class, as they are evaluated."""
-        y = self.train[1].cpu()
-        index = torch.cat([(y == label).nonzero().flatten()[: count // self.classes] for label in range(self.classes)])
+        index = self._first_of_each(count)
         x = self._place(self._raw[index]) if self.train[0] is None else self.train[0][index.to(self.device)]
         return x, self.train[1][index.to(self.device)]
+
+    def _first_of_each(self, count: int) -> torch.Tensor:
+        y = self.train[1].cpu()
+        return torch.cat([(y == label).nonzero().flatten()[: count // self.classes] for label in range(self.classes)])
 
     def epoch(self, seed: int, epoch: int):
         """Yield the batches (x, y) of an epoch in the order, and with the augmentation, of `seed`."""
@@ -124,6 +131,39 @@ class Batches:
             yield (self._place(self._raw[part]) if x is None else x[part]), y[part]
 
 
+class StreamedBatches(Batches):
+    """A run's data where no memory holds it: batches of images that are decoded as they are needed (`lib.streams`).
+
+    processes: how many decode, by default `streams.workers`.
+    """
+
+    def __init__(self, run: Run, device: torch.device, processes: int | None = None):
+        self.images = {split: streams.listing(run.dataset, split) for split in data.SPLITS}
+        train, test = self.images["train"], self.images["test"]
+        n = self._describe(run, device, train, streams.SHAPE)
+        self.train, self.test = (None, self._targets(train.y[:n])), (None, self._targets(test.y))
+        self.processes = streams.workers(device) if processes is None else processes
+
+    def balanced(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        index = self._first_of_each(count)
+        return next(self._stream("train", [index])), self.train[1][index.to(self.device)]
+
+    def epoch(self, seed: int, epoch: int):
+        batches = self.order(seed, epoch).split(self.run.batch_size)
+        images = self._stream("train", batches, seed=seed, epoch=epoch)
+        yield from zip(images, (self.train[1][index] for index in batches), strict=True)
+
+    def chunks(self, split: str):
+        y = (self.test if split == "test" else self.train)[1]
+        # As many as to train on: EVALUATION_BATCH images of this size, with their activations, fill most GPUs.
+        batches = torch.arange(len(y)).split(self.run.batch_size)
+        yield from zip(self._stream(split, batches), y.split(self.run.batch_size), strict=True)
+
+    def _stream(self, split: str, batches: Sequence[torch.Tensor], **drawn: int):
+        for x in streams.stream(self.images[split], batches, self.device, processes=self.processes, **drawn):
+            yield self._place(x)
+
+
 class Loop:
     """One run, any network: autograd and the SAM optimizer, a step at a time."""
 
@@ -132,10 +172,13 @@ class Loop:
     def __init__(self, runs: Sequence[Run], device: torch.device):
         (self.run,) = self.runs = list(runs)
         run, self.device = self.run, device
-        self.data = Batches(run, device)
+        self.data = (StreamedBatches if data.streamed(run.dataset) else Batches)(run, device)
         self.model, masks = self.data.network(run)
+        if device.type == "cpu" and run.model in CONVOLUTIONAL and run.width >= WIDE:
+            self.model.to(memory_format=torch.channels_last)
         parameters = dict(self.model.named_parameters())
         self.masked = [(parameters[name], mask) for name, mask in masks.items()]
+        self.kept = [sparsity.kept(masks)]
         self.optimizer = SAM(
             self.model.parameters(),
             torch.optim.SGD,
@@ -194,6 +237,10 @@ class Loop:
             hits += [(output.argmax(1) == y).double()] if labels else []
         return [summary(torch.cat(values), torch.cat(hits) if labels else None)]
 
+    def network(self, member: int) -> nn.Module:
+        """The run's network as it is now."""
+        return self.model
+
     def state_dict(self) -> dict:
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
 
@@ -243,8 +290,8 @@ def fit(engine, *, checkpoint: Path | None = None, stop: Callable[[int, float], 
     final = [_final(*parts) for parts in zip(engine.evaluate("train"), engine.evaluate("test"), strict=True)]
     seconds += time.monotonic() - began
     return [
-        _record(engine, run, c, f, d or not _finite(f), seconds)
-        for run, c, f, d in zip(engine.runs, curves, final, diverged, strict=True)
+        _record(engine, run, kept, c, f, d or not _finite(f), seconds)
+        for run, kept, c, f, d in zip(engine.runs, engine.kept, curves, final, diverged, strict=True)
     ]
 
 
@@ -278,7 +325,7 @@ def _finite(final: dict) -> bool:
     return math.isfinite(final["train_loss"]) and math.isfinite(final["test_loss"])
 
 
-def _record(engine, run: Run, curves: dict, final: dict, diverged: bool, seconds: float) -> dict:
+def _record(engine, run: Run, kept: dict, curves: dict, final: dict, diverged: bool, seconds: float) -> dict:
     # Two gradients a SAM step, but one step: the rate is of optimizer steps of the whole group.
     steps = len(engine.runs) * run.epochs * engine.data.steps_per_epoch
     return {
@@ -292,6 +339,7 @@ def _record(engine, run: Run, curves: dict, final: dict, diverged: bool, seconds
             "group": len(engine.runs),
             "seconds": round(seconds / len(engine.runs), 3),
             "steps_per_second": round(steps / seconds, 1),
+            **({"kept": kept, "collapsed": [name for name, count in kept.items() if not count]} if kept else {}),
         },
     }
 
@@ -300,12 +348,17 @@ def _save(checkpoint: Path | None, engine, epochs: int, curves, diverged, second
     if checkpoint is None:
         return
     state = {"engine": engine.state_dict(), "keys": [run.key for run in engine.runs], "epochs": epochs}
-    temporary = checkpoint.with_suffix(f".{os.getpid()}.tmp")
+    save({**state, "curves": curves, "diverged": diverged, "seconds": seconds}, checkpoint)
+
+
+def save(state: dict, file: Path) -> None:
+    """Write tensors to a file in one go. Raises StoreError if its folder is read-only or full."""
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
     try:
-        torch.save({**state, "curves": curves, "diverged": diverged, "seconds": seconds}, temporary)
-        os.replace(temporary, checkpoint)
+        torch.save(state, temporary)
+        os.replace(temporary, file)
     except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
-        raise records.cannot_write(checkpoint.parent, error) from error
+        raise records.cannot_write(file.parent, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 

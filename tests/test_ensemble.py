@@ -66,8 +66,11 @@ VARIANTS = {
     "linear2 on digits": MLP.but(model="linear2", width=3),
     "regression": LINEAR.but(momentum=0.5, epochs=3),
     "half the regression": LINEAR.but(loss="mse"),
+    "batches of more samples than inputs": MLP.but(batch_size=70),
+    "large hidden layers": MLP.but(width=0.2, batch_size=5, n_train=15, momentum=0.9, weight_decay=0.01),
     "sparse": MLP.but(sparsity=0.5, momentum=0.9, weight_decay=0.01),
     "sparse by SNIP": MLP.but(sparsity=0.8, pruner="snip"),
+    "sparse by a pattern": MLP.but(sparsity=0.5, pruner="2:4", momentum=0.9),
 }
 
 
@@ -201,9 +204,9 @@ def test_a_diverging_member_does_not_disturb_the_others(seeds, precision):
 
 def spy(sizes, gradient):
     def spied(*arguments, **options):
-        output = gradient(*arguments, **options)
-        sizes.append(len(output))
-        return output
+        activations, signals = gradient(*arguments, **options)
+        sizes.append(len(activations[-1]))
+        return activations, signals
 
     return spied
 
@@ -217,14 +220,36 @@ def test_second_passes_are_of_those_with_a_rho_only():
     assert sizes == [10, 6] * 3  # three batches; 4 of the 10 runs have ρ = 0
 
 
+@pytest.mark.parametrize(("batch", "formed"), [(50, 4), (70, 10)])
+def test_the_first_layer_s_gradient_is_formed_only_where_it_is_needed(batch, formed):
+    """Given a batch with fewer samples than inputs, then at w only the runs with ρ = 0 have that gradient formed."""
+    stack = Stack(grid(MLP.but(batch_size=batch)), CPU)
+    assert stack.unformed == ([0] if formed == 4 else [])
+    assert (stack.at_w.descending if stack.unformed else stack.at_w.members) == formed
+    stack.gradients.flat.fill_(torch.nan)
+    x, _ = next(iter(stack.batches(0)))
+    stack.at_w.gradient(x, stack.at_w.first(x), lambda output: torch.ones_like(output))
+    known = [bool(rows.isfinite().all()) for rows in stack.gradients.layers[0]]
+    assert known == [True] * formed + [False] * (10 - formed)
+
+
+def test_which_layers_are_not_formed_is_a_matter_of_operations():
+    # two products with B×B matrices, or more, in place of one with the layer's own
+    assert ensemble.unformed([784, 3000, 1000, 10], 128) == [0, 1]
+    assert ensemble.unformed([784, 300, 100, 10], 128) == [0]
+    assert ensemble.unformed([64, 60, 20, 10], 5) == [0, 1]
+    assert ensemble.unformed([10, 4, 6], 10) == []
+
+
 def test_memory_is_four_times_the_parameters_with_sam_and_three_without():
-    # weights, momentum, gradients, and the perturbed weights
+    # weights, momentum, gradients, and the perturbed weights, of which the first layer is never formed
     base = MLP.but(momentum=0.9)
-    for runs, copies in [(grid(base), 4), ([base, base.but(seed=1)], 3)]:
+    first = 64 * 12
+    for runs, copies, unformed in [(grid(base), 4, first), ([base, base.but(seed=1)], 3, 0)]:
         stack = Stack(runs, CPU)
         buffers = [part for part in vars(stack).values() if isinstance(part, ensemble.Parameters)]
         count = sum(buffer.flat.numel() for buffer in buffers)
-        assert count == copies * ensemble.parameters(MLP) * len(runs)
+        assert count == (copies * ensemble.parameters(MLP) - unformed) * len(runs)
         for buffer in buffers:  # the layers are views of it
             storages = {layer.untyped_storage().data_ptr() for layer in buffer.layers}
             assert storages == {buffer.flat.untyped_storage().data_ptr()}
@@ -287,13 +312,23 @@ def test_groups_have_equal_shares_of_second_passes():
 
 
 def test_what_cannot_or_should_not_be_stacked_trains_alone():
-    wide, convolutional = Run(dataset="digits", width=10.0), Run(dataset="digits", model="resnet18", width=1)
+    wide, convolutional = Run(dataset="digits", width=10.0), Run(dataset="digits", model="resnet18", width=8)
     augmented = Run(dataset="cifar10")  # its batches are made one run at a time
-    for run, device in [(wide, CPU), (convolutional, CPU), (convolutional, CUDA), (augmented, CPU), (augmented, CUDA)]:
+    centered = MLP.but(linearize="centered")
+    for run, device in [
+        (centered, CPU),
+        (centered, CUDA),
+        (wide, CPU),
+        (convolutional, CPU),
+        (convolutional, CUDA),
+        (augmented, CPU),
+        (augmented, CUDA),
+    ]:
         groups = ensemble.partition([run, run.but(optimizer="sam", rho=0.1)], device)
         assert [len(group) for group in groups] == [1, 1]
     assert isinstance(ensemble.engine([convolutional], CPU), Loop)
     assert isinstance(ensemble.engine([MLP], CPU), Stack)
+    assert isinstance(ensemble.engine([centered], CPU), Loop)
     assert not ensemble.stackable(augmented)
 
 

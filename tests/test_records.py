@@ -35,7 +35,7 @@ def test_a_record_is_read_back_to_the_last_bit(tmp_path):
     assert file == store / f"{RUN.key}.json" == records.path(store, RUN)
     assert records.read(store, RUN) == record()
     assert [f.name for f in store.iterdir()] == [file.name]
-    assert len(file.read_text().splitlines()) == 2 + len(records.PARTS)  # one line a part
+    assert len(file.read_text().splitlines()) == 2 + len(Run.PARTS)  # one line a part
 
 
 def test_a_record_from_before_a_field_was_added_is_found(tmp_path):

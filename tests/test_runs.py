@@ -32,6 +32,8 @@ DEFAULTS = {
     "precision": "float32",
     "sparsity": 0.0,
     "pruner": "random",
+    "linearize": "none",
+    "alpha": 1.0,
     "recipe": 1,
 }
 
@@ -55,7 +57,9 @@ OTHERS = {
     "precision": "float64",
     "sparsity": 0.5,
     "pruner": "snip",
+    "norm": "group",
 }
+NEEDS = {"norm": {"model": "resnet18"}}  # fields that only some runs may change
 
 
 # Keys
@@ -81,11 +85,12 @@ def test_the_key_is_a_hash_of_what_differs_from_the_defaults(run, canonical, key
 
 
 def test_every_field_is_in_the_key():
-    keys = {Run().key} | {Run(**{name: value}).key for name, value in OTHERS.items()}
+    keys = {Run().key} | {Run(**{name: value} | NEEDS.get(name, {})).key for name, value in OTHERS.items()}
     keys |= {Run(optimizer="sam", rho=rho).key for rho in (0.1, 0.10000000000000002)}  # to the last bit
-    assert len(keys) == 1 + len(OTHERS) + 2
+    keys |= {Run(linearize=form, loss="squared", alpha=a).key for form in ("centered", "tangent") for a in (1, 30)}
+    assert len(keys) == 1 + len(OTHERS) + 2 + 4
     assert all(len(key) == 16 and set(key) <= set("0123456789abcdef") for key in keys)
-    assert set(OTHERS) | {"rho", "recipe"} == {field.name for field in dataclasses.fields(Run)}
+    assert set(OTHERS) | {"rho", "linearize", "alpha", "recipe"} == {field.name for field in dataclasses.fields(Run)}
 
 
 def test_a_field_added_later_leaves_old_keys_and_records_valid():
@@ -124,7 +129,7 @@ def test_one_value_is_one_run_whatever_its_type(name, one, same):
 
 
 def test_a_record_gives_the_run_back():
-    run = Run(**OTHERS | {"model": "mlp"}, rho=0.1)
+    run = Run(**OTHERS, rho=0.1)
     stored = json.loads(json.dumps(run.as_dict()))
     assert Run.from_dict(stored) == run and Run.from_dict(stored).key == run.key
 
@@ -145,7 +150,7 @@ def test_but_changes_fields_and_checks_them():
 # What is refused
 
 INVALID = [
-    ("dataset", "mnits", "mnist, cifar10, cifar10-jpeg, imagefolder:PATH"),
+    ("dataset", "mnits", "mnist, cifar10, cifar10-jpeg, imagenet, imagefolder:PATH"),
     ("dataset", 3, "a string"),
     ("model", "mpl", "linear2, mlp, resnet18"),
     ("loss", "hinge", "cross_entropy, mse, squared"),
@@ -181,6 +186,11 @@ INVALID = [
     ("sparsity", -0.1, "0 or more"),
     ("sparsity", 1.0, "in [0, 1)"),
     ("pruner", "magnitude", "random, snip"),
+    ("norm", "layer", "batch, group"),
+    ("linearize", "lazy", "none, centered, tangent"),
+    ("alpha", 0.0, "more than 0"),
+    ("alpha", -1.0, "more than 0"),
+    ("alpha", math.inf, "a finite number"),
     ("normalized", "yes", "True or False"),
     ("normalized", 2, "True or False"),
     ("normalized", None, "True or False"),
@@ -197,10 +207,21 @@ def test_an_invalid_value_is_named_with_what_is_allowed(name, value, allowed):
 def test_values_that_do_not_go_together_are_refused():
     with pytest.raises(ValueError, match=r"rho = 0.1: must be 0 for optimizer 'sgd', or take optimizer 'sam'"):
         Run(rho=0.1)
+    with pytest.raises(ValueError, match=r"sparsity = 0.5: pruner '1:4' keeps 1 of 4 weights, so .* must be 0.75"):
+        Run(pruner="1:4", sparsity=0.5)
+    with pytest.raises(ValueError, match=r"sparsity = 0.0: pruner '2:4' keeps 2 of 4 weights, so .* must be 0.5"):
+        Run(pruner="2:4")
+    with pytest.raises(ValueError, match=r"norm = 'group': a mlp has no norm to choose"):
+        Run(norm="group")
     with pytest.raises(ValueError, match=r"width = 0.5: a resnet18 needs a whole number"):
         Run(model="resnet18", width=0.5)
     with pytest.raises(ValueError, match=r"loss = 'cross_entropy'.*vectors; take 'squared' or 'mse'"):
         Run(dataset="factorization", model="linear2", width=4)
+    for wrong in (dict(loss="squared"), dict(linearize="centered"), dict(linearize="none", loss="mse")):
+        with pytest.raises(ValueError, match=r"alpha = 30.0: .* takes linearize = 'centered' or 'tangent' and loss"):
+            Run(alpha=30, **wrong)
+    with pytest.raises(ValueError, match=r"sparsity = 0.5: must be 0 with linearize = 'tangent'"):
+        Run(linearize="tangent", sparsity=0.5)
 
 
 def test_an_image_folder_is_a_dataset():

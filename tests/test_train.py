@@ -422,3 +422,40 @@ def test_the_same_run_twice_gives_the_same_bytes():
     for run in (MLP.but(optimizer="sam", rho=0.1), RESNET):
         one, other = train.Loop([run], CPU), train.Loop([run], CPU)
         assert kept(train.fit(one)) == kept(train.fit(other)) and equal(content(one), content(other))
+
+
+# Scaled and linearized runs (Appendix C)
+
+VGG = Run(dataset="digits", model="vgg11", width=1, loss="squared", epochs=2, batch_size=16, n_train=48, momentum=0.9)
+
+
+def test_alpha_divides_the_targets():
+    run = VGG.but(linearize="centered", alpha=50.0)
+    batches = train.Batches(run, CPU)
+    _, y = next(batches.epoch(0, 0))
+    onehot = nn.functional.one_hot(y, 10).float()
+    assert torch.equal(batches.loss_target(y), onehot / 50)
+    # At initialization the output is 0 and the loss ‖y/α‖² = 1/α², whatever the network.
+    loop = train.Loop([run], CPU)
+    assert loop.evaluate("test")[0]["loss"] == pytest.approx(1 / 2500, rel=1e-6)
+
+
+@pytest.mark.parametrize("form", ["centered", "tangent"])
+def test_a_linearized_run_starts_from_the_network_of_its_seed_and_is_trained_and_resumed(form, tmp_path):
+    run = VGG.but(linearize=form, alpha=2.0, lr=0.01, optimizer="sam", rho=0.01, seed=3)
+    loop = train.Loop([run], CPU)
+    plain = models.build("vgg11", width=1, in_shape=(1, 8, 8), classes=10, seed=3)
+    frozen = loop.model.initial.state_dict()
+    assert all(torch.equal(frozen[name], p) for name, p in plain.named_parameters())
+    whole = fit(run)
+    assert whole["status"] == "done" and whole["curves"]["train_loss"][-1] < whole["curves"]["train_loss"][0]
+
+    checkpoint = tmp_path / "run.pt"
+    with pytest.raises(train.Stopped):
+        fit(run, checkpoint=checkpoint, stop=lambda epoch, last: epoch == 1)
+    assert kept([fit(run, checkpoint=checkpoint)]) == kept([whole])
+
+
+def test_a_diverged_linearized_run_is_recorded_as_such():
+    record = fit(VGG.but(linearize="centered", alpha=1.0, lr=1e3))
+    assert record["status"] == "diverged" and record["final"]["train_loss"] is None

@@ -1,0 +1,86 @@
+"""What is measured on a trained network: a frozen specification with a key of its own, as a `Run` has one.
+
+Weights are not committed, so a measurement is taken in the call that trained the network, and filed as a record. A kind
+of measurement is a function
+
+    kind(before, after, batches, run, **options) -> dict
+
+of the network at initialization and after training (on the device, in evaluation mode), the run's data
+(`train.Batches`) and the run; what it returns are plain JSON values. Its keyword arguments are the options of the kind.
+"""
+
+import dataclasses
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from lib import flatness, laziness
+from lib.runs import Run
+
+KINDS: dict[str, Callable] = {
+    kind.__name__: kind for kind in (flatness.flatness, flatness.landscape, laziness.laziness)
+}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A measurement of `kind`, a name of KINDS, on the network that `run` trains.
+
+    options: the kind's keyword arguments; those not given have the kind's defaults, which never change.
+    Raises ValueError for an unknown kind or option, and for a value of another type than the default's.
+    """
+
+    PARTS = ("measurement", "values", "status", "provenance")
+
+    run: Run
+    kind: str
+    options: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(f"kind = {self.kind!r}: must be one of {', '.join(KINDS)}")
+        defaults = options_of(self.kind)
+        for name, value in dict(self.options).items():
+            if name not in defaults:
+                raise ValueError(f"{name} = {value!r}: {self.kind} has no such option; it has {', '.join(defaults)}")
+            if type(value) is not type(defaults[name]):
+                kind = type(defaults[name]).__name__
+                raise ValueError(f"{name} = {value!r}: must be a {kind}, such as {defaults[name]!r}")
+        object.__setattr__(self, "options", defaults | dict(self.options))
+
+    @property
+    def dataset(self) -> str:
+        """Of the run: it decides in which store the records of both are."""
+        return self.run.dataset
+
+    def __hash__(self):
+        return hash(self.key)
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits: the hash of the kind, the run's key, and the options that differ from the defaults."""
+        defaults = options_of(self.kind)
+        differing = {name: value for name, value in self.options.items() if value != defaults[name]}
+        text = json.dumps([self.kind, self.run.key, differing], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def as_dict(self) -> dict:
+        """As a record stores it."""
+        return {"kind": self.kind, "options": dict(self.options), "run": self.run.as_dict()}
+
+    @classmethod
+    def of_record(cls, record: dict) -> "Measurement":
+        """The measurement that a record is of, also one written before a later option was added."""
+        stored = record["measurement"]
+        return cls(Run.from_dict(stored["run"]), stored["kind"], stored["options"])
+
+
+def options_of(kind: str) -> dict[str, object]:
+    """The options of a kind and their defaults."""
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(KINDS[kind]).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
