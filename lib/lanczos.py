@@ -7,76 +7,18 @@ restart, Wu and Simon 2000). The density of the spectrum is the mean over random
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from lib.operators import Operator
 from lib.seeds import generator
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}
-MINIMUM = 8  # products before the residual is believed: at first it may be small at a lower eigenvalue
+EARLY = 10, 0.05  # with a gap: residuals up to 10 tol will do, if they bound the eigenvalue's error by tol / 20
+MINIMUM = 6  # products before the residual is believed: at first it may be small at a lower eigenvalue
 BASIS = 3 * 2**28, 24, 200  # bytes of vectors kept before a restart; at least and at most so many vectors
 KEPT = 12  # Ritz vectors kept at a restart
-
-
-class Operator:
-    """A linear map known by its products: `A @ v`, `A @ B`, `A + B`, `A - B`, `2 * A`, `A ** 3`, `A.T`.
-
-    shape: (rows, columns). `adjoint` is the transposed product; without it the operator is symmetric.
-    """
-
-    def __init__(self, shape, matvec: Callable, adjoint: Callable | None = None, *, dtype, device):
-        self.shape, self.dtype, self.device = tuple(shape), dtype, torch.device(device)
-        self.matvec, self.adjoint = matvec, adjoint or matvec
-
-    @classmethod
-    def dense(cls, matrix: torch.Tensor) -> "Operator":
-        """The operator of a matrix that is there."""
-        adjoint = matrix.T
-        return cls(matrix.shape, lambda v: matrix @ v, lambda v: adjoint @ v, dtype=matrix.dtype, device=matrix.device)
-
-    def like(self, shape, matvec, adjoint) -> "Operator":
-        return Operator(shape, matvec, adjoint, dtype=self.dtype, device=self.device)
-
-    def __matmul__(self, other):
-        if isinstance(other, Operator):
-            self._check(other.shape[0])
-            shape = self.shape[0], other.shape[1]
-            return self.like(shape, lambda v: self.matvec(other.matvec(v)), lambda v: other.adjoint(self.adjoint(v)))
-        self._check(*other.shape)
-        return self.matvec(other)
-
-    def _check(self, *shape):
-        if shape != self.shape[1:]:
-            raise ValueError(f"an operator of shape {self.shape} cannot be applied to shape {shape}")
-
-    def __add__(self, other):
-        if self.shape != other.shape:
-            raise ValueError(f"operators of shapes {self.shape} and {other.shape} cannot be added")
-        return self.like(
-            self.shape,
-            lambda v: self.matvec(v) + other.matvec(v),
-            lambda v: self.adjoint(v) + other.adjoint(v),
-        )
-
-    def __rmul__(self, factor: float):
-        return self.like(self.shape, lambda v: factor * self.matvec(v), lambda v: factor * self.adjoint(v))
-
-    def __sub__(self, other):
-        return self + (-1.0) * other
-
-    def __pow__(self, k: int):
-        if k < 1 or self.shape[0] != self.shape[1]:
-            raise ValueError(f"power {k} of an operator of shape {self.shape}: k must be 1 or more, the shape square")
-        power = self
-        for _ in range(k - 1):
-            power = self @ power
-        return power
-
-    @property
-    def T(self):
-        return self.like(self.shape[::-1], self.adjoint, self.matvec)
 
 
 @dataclass(frozen=True)
@@ -85,7 +27,9 @@ class Eigen:
 
     value: the quantity asked for, in its own units (λ itself unless the function that returns it says otherwise).
     vector: a unit eigenvector, flat. residual: ‖Av − λv‖/‖A‖. iterations: products with A spent.
-    converged: whether the residual reached the tolerance. norm: ‖A‖, the largest |Ritz value| seen.
+    converged: whether the residual reached the tolerance. norm: ‖A‖, the largest |Ritz value| seen. second and
+    lowest: the next Ritz value and the smallest, from within the spectrum: at most the second eigenvalue, at least the
+    smallest.
     """
 
     value: float
@@ -95,6 +39,8 @@ class Eigen:
     iterations: int
     converged: bool
     norm: float
+    second: float
+    lowest: float
 
 
 @dataclass(frozen=True)
@@ -118,15 +64,19 @@ def lanczos(
     min_iterations: int = MINIMUM,
     basis: int | None = None,
     start: torch.Tensor | None = None,
+    below: float | None = None,
     seed: int = 0,
 ) -> Eigen:
     """The largest algebraic eigenvalue of a symmetric `operator`, however many there are near it.
 
     It stops when the residual relative to ‖A‖ is at most `tol` (1e-4 in float32, 1e-8 in float64) after at least
-    `min_iterations` products; the eigenvalue is then off by at most tol·‖A‖, and by tol²‖A‖²/gap where a gap
-    separates it. Without convergence the best found is returned, `converged` False. `basis`: vectors kept before a
-    restart, by default what 0.75 GiB holds. `start`: a vector to begin at, to which a little of a Gaussian one is
-    added, for a start that lies in the range of A would hide its null space.
+    `min_iterations` products; the eigenvalue is then off by at most tol·‖A‖. A residual up to ten times as large is
+    enough where the gap to the second Ritz value is so wide that residual²/gap, which then bounds the error, is at
+    most tol/20; that rule alone would misfire where the gap within a cluster has not yet shown. Without convergence
+    the best found is returned, `converged` False. `basis`: vectors kept before a restart, by default what 0.75 GiB
+    holds. `start`: a vector to begin at, to which a little of a Gaussian one is added, for a start that lies in the
+    range of A would hide its null space. `below`: what all eigenvalues but the largest are known to be below; a start
+    whose Rayleigh quotient is above it is taken as it is, and its residual believed from the first product on.
 
     Raises ValueError for an operator that is not square or whose product is not finite.
     """
@@ -138,23 +88,32 @@ def lanczos(
         basis = min(max(size // (n * operator.dtype.itemsize), least), most)
     if basis < 2:
         raise ValueError(f"basis = {basis}: a restart needs at least two vectors")
-    krylov = Krylov(operator, _start(operator, start, seed), min(basis, n))
+    krylov = Krylov(operator, _start(operator, start, seed, 0.01 if below is None else 0.0), min(basis, n))
     products, norm = 0, 0.0
     while True:
         krylov.expand()
         products += 1
         values, vectors = torch.linalg.eigh(krylov.t)
-        norm = max(norm, values.abs().max().item())
+        theta, norm = values[-1].item(), max(norm, values.abs().max().item())
+        if below is not None and theta <= below:  # nothing is known about this start after all
+            krylov, below = Krylov(operator, _start(operator, start, seed, 0.01), min(basis, n)), None
+            continue
+        second = max([-math.inf if below is None else below, *values[-2:-1].tolist()])
         residual = abs(krylov.beta * vectors[-1, -1].item()) / norm if norm else 0.0
         whole = krylov.exhausted
-        done = residual <= tol and (products >= min_iterations or whole)
+        done = _enough(residual, (theta - second) / norm if norm else 0.0, tol)
+        done = done and (products >= min_iterations or below is not None or whole)
         if done or whole or products >= limit:
             break
         if krylov.full:
             krylov.restart(vectors, values, min(KEPT, krylov.m - 1))
     vector = krylov.combine(vectors[:, -1:])[0]
-    theta = values[-1].item()
-    return Eigen(theta, theta, vector / norm2(vector), residual, products, bool(done), norm)
+    return Eigen(theta, theta, vector / norm2(vector), residual, products, done, norm, second, values[0].item())
+
+
+def _enough(residual, gap, tol):
+    wide, error = EARLY
+    return residual <= tol or (residual <= wide * tol and residual**2 <= error * tol * gap)
 
 
 def spectral_density(operator: Operator, *, probes: int = 4, steps: int = 48, seed: int = 0) -> Density:
@@ -208,10 +167,10 @@ class Krylov:
         column = torch.zeros(len(basis), dtype=torch.float64)
         # The three-term recurrence first (all rows right after a restart), then Gram-Schmidt over all rows, repeated
         # while it cancels: one full pass is enough as a rule.
-        near = basis if self.restarted else basis[-2:]
+        near, new = basis if self.restarted else basis[-2:], self.q[len(basis)]
         for turn, rows in enumerate((near, basis, basis, basis)):
             h = inner(rows, w)
-            w = w.addmv(rows.T, h.to(w), alpha=-1)
+            w = torch.addmv(w, rows.T, h.to(w), alpha=-1, out=new)
             column[-len(rows) :] += h.cpu()
             last, size = size, norm2(w)
             if turn and size > 0.5 * last:
@@ -222,11 +181,10 @@ class Krylov:
         t[-1], t[:, -1] = column, column
         self.t = t
         self.m += 1
-        eps = torch.finfo(w.dtype).eps
         scale = max(before, torch.linalg.matrix_norm(t, 2).item())
-        self.beta = size if size > 10 * eps * scale and self.m < len(w) else 0.0
+        self.beta = size if size > 10 * torch.finfo(w.dtype).eps * scale and self.m < len(w) else 0.0
         if self.beta:
-            self.q[self.m] = w / size
+            new /= size
 
     def restart(self, vectors: torch.Tensor, values: torch.Tensor, kept: int) -> None:
         """Go on from the `kept` Ritz vectors of the largest values and the vector that was to come next."""
@@ -240,17 +198,12 @@ class Krylov:
 
 
 def inner(rows: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """⟨row, v⟩ for each row, float64. Single precision is trusted over 128 entries and no further:
+    """⟨row, v⟩ for each row, float64. Single precision is trusted over 2^15 entries and no further:
     a float32 norm over five million entries is wrong in the fourth digit on a CPU."""
     if rows.dtype == torch.float64:
         return rows @ v
-    stretch = 128
-    whole = len(v) // stretch * stretch
-    total = rows[:, whole:].double() @ v[whole:].double()
-    if whole:
-        parts = rows[:, :whole].unflatten(1, (-1, stretch)).transpose(0, 1)
-        total = total + (parts @ v[:whole].view(-1, stretch, 1)).double().sum(0)[:, 0]
-    return total
+    stretches = zip(rows.split(2**15, 1), v.split(2**15), strict=True)
+    return torch.stack([(part @ piece).double() for part, piece in stretches]).sum(0)
 
 
 def norm2(v: torch.Tensor) -> float:
@@ -268,18 +221,23 @@ def _square(operator):
 
 
 def _gaussian(operator, seed, *purpose):
-    # Drawn on the CPU in float64: the same start on every device and in every precision.
-    noise = torch.randn(operator.shape[1], dtype=torch.float64, generator=generator(seed, "lanczos", *purpose))
+    # Drawn on the CPU in float32: the same start on every device and in every precision.
+    noise = torch.randn(operator.shape[1], dtype=torch.float32, generator=generator(seed, "lanczos", *purpose))
     return noise.to(operator.device, operator.dtype)
 
 
-def _start(operator, start, seed):
-    noise = _gaussian(operator, seed)
+def _start(operator, start, seed, share):
+    """`start` as a unit vector with `share` of a Gaussian one added, which stands alone without a start."""
     if start is None:
-        return noise
-    if start.shape != noise.shape:
-        raise ValueError(f"start of shape {tuple(start.shape)}: the operator takes vectors of length {len(noise)}")
+        return _gaussian(operator, seed)
+    if start.shape != operator.shape[1:]:
+        raise ValueError(
+            f"start of shape {tuple(start.shape)}: the operator takes vectors of length {operator.shape[1]}"
+        )
     size = norm2(start)
     if not math.isfinite(size):
         raise ValueError("start is not finite")
-    return start / size + noise * (0.01 / norm2(noise)) if size else noise
+    if size and not share:
+        return start / size
+    noise = _gaussian(operator, seed)
+    return start / size + noise * (share / norm2(noise)) if size else noise

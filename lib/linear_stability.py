@@ -1,0 +1,80 @@
+"""Stochastic SAM near a minimum that fits every sample, where it is linear (equation 5 and Theorem 9, Section 4).
+
+With the loss of sample i being ½xᵀH_i x, a step of unnormalized SAM on one sample, drawn at random, is
+
+    x_{t+1} = B_i x_t,   B_i = I − ηH_i − ηρH_i²
+
+so that Σ_t = E x_t x_tᵀ follows Σ_{t+1} = mean_i B_i Σ_t B_i. The second moment E‖x_t‖² is bounded where the spectral
+radius of that map is at most 1 (below 1, it vanishes). Theorem 9 promises it where λ_max(mean_i B_i²) ≤ 1, and its
+necessary conditions (7) bound the sharpness and the moments of the H_i.
+"""
+
+import torch
+
+from lib import theory
+from lib.seeds import generator
+
+
+def random_hessians(n: int, d: int, *, rank: int = 1, seed: int = 0) -> torch.Tensor:
+    """n positive semidefinite d×d matrices of the given rank, with traces 1 on average but unlike each other (float64).
+
+    Each is a sum of `rank` outer products of Gaussian vectors, times a weight that is exponentially distributed.
+    """
+    random = generator(seed, "hessians")
+    x = torch.randn(n, rank, d, generator=random, dtype=torch.float64)
+    weight = torch.empty(n, 1, 1, dtype=torch.float64).exponential_(generator=random)
+    return weight * x.mT @ x / (rank * d)
+
+
+def steps(hessians: torch.Tensor, eta: float, rho: float) -> torch.Tensor:
+    """B_i = I − ηH_i − ηρH_i² for the H_i (n×d×d)."""
+    eye = torch.eye(hessians.shape[-1], dtype=hessians.dtype)
+    return eye - eta * hessians - eta * rho * hessians @ hessians
+
+
+def growth(hessians: torch.Tensor, eta: float, rho: float) -> float:
+    """The factor by which the second moment grows a step in the long run: the spectral radius of Σ ↦ mean_i B_iΣB_i."""
+    b = steps(hessians, eta, rho)
+    n, d, _ = b.shape
+    superoperator = torch.einsum("nij,nkl->ikjl", b, b).reshape(d * d, d * d) / n
+    return torch.linalg.eigvals(superoperator).abs().max().item()
+
+
+def theorem9(hessians: torch.Tensor, eta: float, rho: float) -> float:
+    """λ_max of the matrix of Theorem 9, written as the paper does, with H and the moments M_k; stable if at most 1."""
+    h, m = hessians.mean(0), {k: torch.linalg.matrix_power(hessians, k).mean(0) for k in (2, 3, 4)}
+    eye = torch.eye(len(h), dtype=h.dtype)
+    central = {k: m[k] - torch.linalg.matrix_power(h, k) for k in m}
+    mean_step = eye - eta * h - eta * rho * h @ h
+    matrix = mean_step @ mean_step + eta * (eta - 2 * rho) * central[2]
+    matrix += 2 * eta**2 * rho * central[3] + eta**2 * rho**2 * central[4]
+    return torch.linalg.eigvalsh(matrix)[-1].item()
+
+
+def moments(hessians: torch.Tensor) -> dict[str, float]:
+    """a = λ_max(H) and s_k = λ_max(M_k − H^k)^{1/k} for k = 2, 3, 4."""
+    h = hessians.mean(0)
+    found = {"a": torch.linalg.eigvalsh(h)[-1].item()}
+    for k in (2, 3, 4):
+        top = torch.linalg.eigvalsh(torch.linalg.matrix_power(hessians, k).mean(0) - torch.linalg.matrix_power(h, k))
+        found[f"s{k}"] = top[-1].clamp(min=0).item() ** (1 / k)
+    return found
+
+
+def conditions(hessians: torch.Tensor, eta: float, rho: float) -> dict[str, float]:
+    """a, s₂, s₃ and s₄ over their bounds in the conditions (7): at most 1 where one holds, 0 where it says nothing."""
+    bounds = theory.stability_bounds(eta, rho)._asdict()
+    return {name: value / bounds[name] for name, value in moments(hessians).items()}
+
+
+def simulate(hessians: torch.Tensor, *, eta: float, rho: float, length: int, paths: int, seed: int = 0) -> torch.Tensor:
+    """‖x_t‖² for t = 0 … length (paths × (length + 1)), from random x_0 of length 1."""
+    random = generator(seed, "linear stability")
+    b = steps(hessians, eta, rho)
+    x = torch.randn(paths, hessians.shape[-1], 1, generator=random, dtype=torch.float64)
+    x /= x.norm(dim=1, keepdim=True)
+    squares = [x.square().sum((1, 2))]
+    for _ in range(length):
+        x = b[torch.randint(len(b), (paths,), generator=random)] @ x
+        squares.append(x.square().sum((1, 2)))
+    return torch.stack(squares, 1)

@@ -1,0 +1,137 @@
+"""What is measured at a minimum, against dense per-sample Hessians in float64."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from lib import flatness, models, train
+from lib.runs import Run
+
+RUN = Run(
+    dataset="digits", width=0.05, loss="squared", lr=0.05, batch_size=20, epochs=3, n_train=40, precision="float64"
+)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def trained():
+    loop = train.Loop([RUN], CPU)
+    train.fit(loop)
+    return loop.model.eval(), loop.data
+
+
+def dense(model, x, y, classes=10):
+    """H_i of the squared loss, from autograd."""
+    names = [name for name, _ in model.named_parameters()]
+    shapes = [p.shape for p in model.parameters()]
+    w = nn.utils.parameters_to_vector(model.parameters()).detach()
+
+    def loss(flat, sample, label):
+        parts = flat.split([math.prod(shape) for shape in shapes])
+        weights = {name: part.view(shape) for name, part, shape in zip(names, parts, shapes, strict=True)}
+        output = torch.func.functional_call(model, weights, (sample[None],))[0]
+        return (output - nn.functional.one_hot(label, classes)).square().sum()
+
+    hessian = torch.func.hessian(loss)
+    return torch.stack([hessian(w, a, b) for a, b in zip(x, y, strict=True)])
+
+
+def top(matrix):
+    return torch.linalg.eigvalsh(matrix)[-1].item()
+
+
+def test_sharpness_and_moments_are_those_of_dense_hessians(trained):
+    model, batches = trained
+    found = flatness.flatness(None, model, batches, RUN, samples=20, batch=4, draws=2)
+    x, y = batches.balanced(20)
+    each = dense(model, x, y)
+    h = each.mean(0)
+    assert found["a"] == pytest.approx(top(h), rel=1e-6)
+    for k in (2, 3, 4):
+        moment = torch.linalg.matrix_power(each, k).mean(0) - torch.linalg.matrix_power(h, k)
+        assert found[f"s{k}"] == pytest.approx(top(moment) ** (1 / k), rel=1e-6)
+        assert found[f"s{k}_converged"]
+    b = torch.eye(len(h), dtype=h.dtype) - RUN.lr * each
+    assert found["stability"] == pytest.approx(top((b @ b).mean(0)), rel=1e-6)
+    assert sum(found["density_weights"]) == pytest.approx(1)
+
+
+def test_the_second_moment_of_batches_is_the_expectation_over_all_of_them(trained):
+    """Given 3 samples and batches of 2, when all 9 draws are averaged, then s_2(B) = s_2/√B."""
+    model, batches = trained
+    x, y = (part[:3] for part in batches.balanced(20))
+    each = dense(model, x, y)
+    h = each.mean(0)
+    pairs = [(each[i] + each[j]) / 2 for i, j in itertools.product(range(3), repeat=2)]
+    over_batches = top(torch.stack([p @ p for p in pairs]).mean(0) - h @ h) ** 0.5
+    over_samples = top((each @ each).mean(0) - h @ h) ** 0.5
+    assert over_batches == pytest.approx(over_samples / math.sqrt(2), rel=1e-9)
+
+
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_the_moments_of_drawn_batches_are_those_of_dense_hessians(trained, k, monkeypatch):
+    model, batches = trained
+    x, y = batches.balanced(20)
+    drawn = []
+    plain = torch.randint
+    monkeypatch.setattr(torch, "randint", lambda *a, **b: drawn.append(plain(*a, **b)) or drawn[-1])
+    found = flatness.batch_moment(model, "squared", x, y, k, batch=5, draws=3)
+    each = dense(model, x, y)
+    means = [each[index].mean(0) for index in drawn]
+    moment = torch.stack([torch.linalg.matrix_power(m, k) for m in means]).mean(0)
+    assert len(means) == 3
+    assert found.eigenvalue == pytest.approx(top(moment - torch.linalg.matrix_power(each.mean(0), k)), rel=1e-6)
+
+
+def test_the_gradient_of_batches_is_the_mean_of_its_norm(trained, monkeypatch):
+    """Given batches that are the whole set in another order, then its norm is that of the whole."""
+    model, batches = trained
+    orders = iter([torch.randperm(20), torch.arange(20).flip(0)])
+    monkeypatch.setattr(flatness, "_batches", lambda n, batch, draws, seed: list(orders) or [torch.arange(n)])
+    found = flatness.flatness(None, model, batches, RUN, samples=20, batch=20, draws=2)
+    x, y = batches.balanced(20)
+    loss = (model(x) - nn.functional.one_hot(y, 10)).square().sum(1).mean()
+    norm = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))]).norm().item()
+    assert [found["gradient"], found["batch_gradient"]] == pytest.approx([norm, norm])
+
+
+def test_eigenvalues_that_are_equal_are_both_found():
+    """Given H with its largest eigenvalue twice, when the first vector is taken out, then the second is the same."""
+    run = RUN.but(width=0.02, seed=0)  # so narrow that it is dead: H is 2I on the last biases and 0 elsewhere
+    model = models.build("mlp", width=0.02, in_shape=(1, 8, 8), classes=10, seed=0).double()
+    with torch.no_grad():
+        model[-1].weight.zero_()
+        model[3].bias.fill_(-1e3)
+    found = flatness.landscape(None, model, train.Batches(run, CPU), run, samples=20, points=3)
+    assert found["eigenvalues"] == pytest.approx([2, 2])
+
+
+def test_the_landscape_bends_along_its_axes_as_the_eigenvalues_say(trained):
+    model, batches = trained
+    before = [p.clone() for p in model.parameters()]
+    step = 1e-4
+    found = flatness.landscape(None, model, batches, RUN, samples=20, radius=step, points=3)
+    values = torch.linalg.eigvalsh(dense(model, *batches.balanced(20)).mean(0))
+    assert found["eigenvalues"] == pytest.approx(values[[-1, -2]].tolist(), rel=1e-6)
+    f = torch.tensor(found["surface"], dtype=torch.float64)
+    along = [(f[1, 2] - 2 * f[1, 1] + f[1, 0]) / step**2, (f[2, 1] - 2 * f[1, 1] + f[0, 1]) / step**2]
+    assert [a.item() for a in along] == pytest.approx(found["eigenvalues"], rel=1e-3)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_the_loss_and_its_gradient_vanish_where_the_network_interpolates(trained):
+    """Given a linear network that fits its data exactly, then all that is first-order is zero and T is stable."""
+    _, batches = trained
+    model = models.build("linear2", width=10, in_shape=(1, 8, 8), classes=10, seed=0).double()
+    with torch.no_grad():
+        x, y = batches.balanced(10)
+        first, second = model.parameters()
+        second.copy_(torch.eye(10))
+        first.copy_((torch.linalg.pinv(x.flatten(1)) @ nn.functional.one_hot(y, 10).double()).T)
+    found = flatness.flatness(None, model, batches, RUN.but(model="linear2", width=10, lr=1e-4), samples=10, draws=1)
+    assert found["sample_loss"] < 1e-20
+    assert found["gradient"] < 1e-9
+    assert found["stable"]
