@@ -43,6 +43,79 @@ CLAIMS = {
         "1c-faster": Claim("Figure 1c", "A wide ResNet-18 trained by SAM gets to a given training loss sooner"),
         "1c-seeds": Claim("Figure 1c", "The training curves of SAM agree over the seeds"),
     },
+    "02_stability": {
+        "thm-9": Claim(
+            "Theorem 9", "Where the matrix of Theorem 9 has no eigenvalue above 1, linearized SAM is stable"
+        ),
+        "thm-9-tight": Claim("Theorem 9", "How much of the stable (η, ρ) Theorem 9 promises"),
+        "7-necessary": Claim("Conditions (7)", "The conditions (7) hold wherever the condition of Theorem 9 does"),
+        "2ab-flatter": Claim("Figures 2a, 2b", "SAM's minima are less sharp than SGD's"),
+        "2c-uniform": Claim("Figure 2c", "The Hessian is more uniform at SAM's minima: s₂ is smaller than at SGD's"),
+        "2c-falls": Claim("Figure 2c", "s₂ goes on falling as ρ grows"),
+        "2-higher": Claim("Section 4", "SAM's minima have smaller s₃ and s₄ too"),
+        "7-minima": Claim("Section 4", "The minima found agree with the conditions (7)"),
+        "2-zero-loss": Claim("Section 4", "All networks are trained to near zero loss"),
+    },
+    "03_width": {
+        "3a-grows": Claim("Figure 3a", "On MNIST and the MLP, SAM's gap over SGD grows with the number of parameters"),
+        "3b-grows": Claim("Figure 3b", "On CIFAR-10 and ResNet-18, SAM's gap over SGD grows with the parameters"),
+        "3c-grows": Claim("Figure 3c", "On ImageNet and ResNet-50, SAM's gap over SGD grows with the parameters"),
+        "3b-size": Claim(
+            "Section 5.2", "On CIFAR-10 it grows from about 0.3 points at 45 thousand parameters to 1.0 at 11 million"
+        ),
+        "3b-zero": Claim("Figure 3b", "The gap is larger where the training loss is approximately zero"),
+        "9-loss": Claim("Figure 9", "How far SAM's test loss is below SGD's grows with the number of parameters"),
+        "4a-shrinks": Claim("Figure 4a", "For vision transformers the gap shrinks past 209 thousand parameters"),
+        "4a-falls": Claim("Figure 4a", "Their accuracy falls past 3.2 million parameters"),
+        "4b-gap": Claim(
+            "Figure 4b", "Without weight decay a ResNet-18's gap does not keep growing with the parameters"
+        ),
+        "4b-falls": Claim("Figure 4b", "Its accuracy falls past 11.2 million parameters"),
+        "5a-grows": Claim("Figure 5", "The best ρ grows with the number of parameters: MNIST and the MLP"),
+        "5b-grows": Claim("Figure 5", "The best ρ grows with the number of parameters: CIFAR-10 and ResNet-18"),
+        "5c-grows": Claim("Figure 5", "The best ρ grows with the number of parameters: ImageNet and ResNet-50"),
+        "6-smooth": Claim("Figure 6", "Accuracy follows ρ in a continuous trend"),
+        "selection": Claim(
+            "beyond the paper",
+            "A gap is left where ρ is chosen on other seeds and other test samples than it is judged on",
+        ),
+        "twice": Claim("beyond the paper", "A gap is left over SGD that may take as many gradients as SAM"),
+    },
+    "04_sparsity": {
+        "7-grows": Claim("Figure 7", "At 701 thousand parameters SAM's benefit grows with the sparsity, random masks"),
+        "7-snip": Claim("Figure 7", "At 701 thousand parameters the trend is clearer with SNIP"),
+        "14-grows": Claim("Figure 14", "At 45 thousand parameters SAM's benefit grows with the sparsity, random masks"),
+        "14-snip": Claim("Figure 14", "At 45 thousand parameters the trend is clearer with SNIP"),
+        "15-grows": Claim("Figure 15", "SAM's benefit grows with the sparsity of an MLP, random masks"),
+        "15-snip": Claim("Figure 15", "In the MLP the trend is clearer with SNIP"),
+        "8-pattern": Claim("Figure 8", "At 45 thousand parameters ρ* depends on which weights remain"),
+        "8-same": Claim("Figure 8", "At 701 thousand parameters ρ* does not depend on which weights remain"),
+        "16-pattern": Claim("Figure 16", "In the MLP ρ* depends on which weights remain"),
+        "6-better": Claim("Section 6", "A large sparse network is better than a small dense one of as many parameters"),
+        "6-saves": Claim("Section 6", "Unstructured sparsity relieves the burden of computation"),
+        "8-structured": Claim("Section 8", "With structured sparsity SAM has a benefit"),
+    },
+    "05_linearization": {
+        "17b-lazy": Claim("Figure 17b", "At α = 1000 both SGD and SAM with ρ = 0.001 train lazily"),
+        "17a-behind": Claim(
+            "Figure 17a", "Where both are lazy, at α = 1000, SAM with ρ = 0.001 is more than 10 points behind SGD"
+        ),
+        "17a-benefit": Claim("Appendix C", "Linearization does not make SAM more effective"),
+        "17b-radius": Claim("Figure 17b", "SAM with a large ρ does not become lazy, however large α"),
+        "17-tangent": Claim(
+            "beyond Figure 17", "A network that SGD trains at α = 1000 predicts what its tangent model does"
+        ),
+        "17-sharpness": Claim("beyond Figure 17", "The larger α, the less training changes the sharpness"),
+        "17-distance": Claim(
+            "beyond Figure 17", "The distance travelled falls as 1/α for SGD, and is set by ρ alone for SAM at large ρ"
+        ),
+        "17-equivalent": Claim(
+            "beyond Figure 17", "On the tangent model itself SAM fails at α = 1000 and ρ = 0.001, a radius of αρ = 1"
+        ),
+        "17-scaled": Claim(
+            "beyond Figure 17", "With a radius that falls as 1/α SAM trains as lazily as SGD, and as well"
+        ),
+    },
 }
 
 

@@ -1,4 +1,4 @@
-"""The data sets, whole and raw, in memory, and their standardization.
+"""The data sets, whole and raw, in memory, and their standardization; what no memory holds is in `lib.streams`.
 
 A set of images is one uint8 tensor, so it is read once, lives on the device, and a batch is one gather. What is
 absent, damaged or short is refused with the file and the remedy; nothing is ever left out silently.
@@ -26,7 +26,7 @@ from torchvision.datasets.utils import check_md5
 from lib import paths
 from lib.seeds import generator
 
-NAMES = ("factorization", "digits", "mnist", "cifar10", "cifar10-jpeg")
+NAMES = ("factorization", "digits", "mnist", "cifar10", "cifar10-jpeg", "imagenet")
 SPLITS = ("train", "test")
 TOPS = ("train", "test", "val")  # the folders of an image folder's splits
 DOWNLOAD_TIMEOUT = 5.0  # seconds that a server may be silent
@@ -61,19 +61,21 @@ class Dataset:
 
 
 def load(name: str, split: str, *, root: str | Path | None = None) -> Dataset:
-    """The split ("train" or "test") of the data set `name`: one of NAMES, or "imagefolder:PATH".
+    """The split ("train" or "test") of the data set `name`: one of NAMES, "imagefolder:PATH", or "imagestream:PATH".
 
     root: the folder of data sets, by default `paths.data()`. PATH, absolute or relative to the root, is a folder or
     a .zip of train/<class>/<image> and test/ or val/ of the same classes, all images jpg or png of one size.
+    Of "imagenet" and "imagestream:PATH", images of any size in torchvision's layout, these are the evaluation crops.
     The images of a folder come in an order fixed by their names but unrelated to their classes, so that the first n,
     or every second one, are a fair sample.
 
-    Raises ValueError for an unknown name or split, DataUnavailable for absent, damaged or short data.
+    Raises ValueError for an unknown name or split and for crops that no memory holds, DataUnavailable for absent,
+    damaged or short data.
     """
     if split not in SPLITS:
         raise ValueError(f"split = {split!r}: must be one of {', '.join(SPLITS)}")
-    if name not in NAMES and not name.startswith("imagefolder:"):
-        raise ValueError(f"dataset = {name!r}: must be one of {', '.join(NAMES)}, imagefolder:PATH")
+    if name not in NAMES and not name.startswith(("imagefolder:", "imagestream:")):
+        raise ValueError(f"dataset = {name!r}: must be one of {', '.join(NAMES)}, imagefolder:PATH, imagestream:PATH")
     return _load(name, split, Path(root or paths.data()).expanduser().resolve())
 
 
@@ -87,6 +89,11 @@ def _load(name: str, split: str, root: Path) -> Dataset:
         return _mnist(split, root)
     if name == "cifar10":
         return _cifar10(split, root)
+    if streamed(name):
+        from lib import streams  # which needs this module
+
+        images = streams.listing(name, split, root)
+        return Dataset(streams.whole(images), images.y, images.classes, name)
     if name == "cifar10-jpeg":
         found = _image_folder(name, split, root / "cifar10-jpeg.zip")
         return _complete(found, {"train": 50_000, "test": 10_000}[split], (3, 32, 32), root / "cifar10-jpeg.zip")
@@ -275,7 +282,12 @@ def shapes(name: str) -> tuple[int, tuple[int, ...]]:
         "mnist": (10, (1, 28, 28)),
         "cifar10": (10, (3, 32, 32)),
         "cifar10-jpeg": (10, (3, 32, 32)),
+        "imagenet": (1000, (3, 224, 224)),
     }
+    if name.startswith("imagestream:"):
+        from lib import streams
+
+        return streams.listing(name, "train").classes, streams.SHAPE
     if name in known:
         return known[name]
     found = load(name, "train")
@@ -285,12 +297,18 @@ def shapes(name: str) -> tuple[int, tuple[int, ...]]:
 def available(name: str) -> bool:
     """Whether the files of a data set are under the default root."""
     folders = {"mnist": "MNIST/raw", "cifar10": "cifar-10-batches-py", "cifar10-jpeg": "cifar10-jpeg.zip"}
+    folders["imagenet"] = "imagenet/train"
     return name not in folders or (paths.data() / folders[name]).exists()
 
 
 def augmented(name: str) -> bool:
     """Whether training crops and flips the images of this data set: never those of digits."""
     return name not in ("factorization", "digits", "mnist")
+
+
+def streamed(name: str) -> bool:
+    """Whether the images of this data set are decoded as they are needed (`lib.streams`)."""
+    return name == "imagenet" or name.startswith("imagestream:")
 
 
 def standardize(x: torch.Tensor, name: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:

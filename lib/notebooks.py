@@ -8,7 +8,6 @@ that fails and a figure that was not made are errors.
 import argparse
 import ast
 import os
-import re
 import sys
 import time
 from pathlib import Path
@@ -38,7 +37,9 @@ def sources(names: list[str] | None = None) -> list[Path]:
 
 def figures_of(source: Path) -> list[str]:
     """The names under which a notebook saves its figures."""
-    return re.findall(r"plots\.save\([^\n]*?\"(\w+)\"", source.read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    saves = sorted((c for c in calls if ast.unparse(c.func) == "plots.save"), key=lambda call: call.lineno)
+    return [call.args[1].value for call in saves]
 
 
 def execute(source: Path, folder: Path, parameters: dict) -> Path:

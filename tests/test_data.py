@@ -106,7 +106,11 @@ def test_real_cifar10_jpeg():
     ("name", "split", "told"),
     [
         ("mnist", "validation", r"split = 'validation': must be one of train, test"),
-        ("cifar", "train", r"dataset = 'cifar': must be one of factorization, .*cifar10-jpeg, imagefolder:PATH"),
+        (
+            "cifar",
+            "train",
+            r"dataset = 'cifar': must be one of factorization, .*cifar10-jpeg, imagenet, imagefolder:PATH",
+        ),
     ],
 )
 def test_unknown_names(name, split, told):
@@ -144,7 +148,8 @@ def test_standardize(name, channels, mean, deviation, dtype):
 
 def test_what_is_augmented():
     names = (*data.NAMES, "imagefolder:x")
-    assert [name for name in names if data.augmented(name)] == ["cifar10", "cifar10-jpeg", "imagefolder:x"]
+    augmented = ["cifar10", "cifar10-jpeg", "imagenet", "imagefolder:x"]
+    assert [name for name in names if data.augmented(name)] == augmented
 
 
 # Folders and zips of images

@@ -11,6 +11,7 @@ from torch import nn
 from lib import models
 
 DIGITS, MNIST, CIFAR = (1, 8, 8), (1, 28, 28), (3, 32, 32)
+SMALLEST = [("linear2", 3), ("mlp", 0.04), ("resnet18", 2), ("resnet50", 2), ("vgg11", 2), ("vit", 32)]
 
 
 @pytest.mark.parametrize(
@@ -24,12 +25,28 @@ DIGITS, MNIST, CIFAR = (1, 8, 8), (1, 28, 28), (3, 32, 32)
         ("resnet18", 4, CIFAR, 44_622),
         ("resnet18", 16, CIFAR, 701_466),
         ("resnet18", 64, CIFAR, 11_173_962),
+        ("vgg11", 64, CIFAR, 9_225_610),
+        # The paper: "209k parameters" and "3.2m" for its vision transformers.
+        ("vit", 64, CIFAR, 208_970),
+        ("vit", 256, CIFAR, 3_195_146),
     ],
 )
 def test_parameter_counts(name, width, in_shape, count):
     with torch.device("meta"):
         model = models.build(name, width=width, in_shape=in_shape, classes=10, seed=0)
     assert models.count_parameters(model) == count
+
+
+def test_resnet50_counts_as_torchvisions_at_width_64():
+    ours = models.outline("resnet50", width=64, in_shape=(3, 224, 224), classes=1000)
+    assert models.count_parameters(ours) == 25_557_032  # torchvision's ResNet50_Weights.IMAGENET1K_V2.meta
+
+
+def test_parameters_of_a_vit_add_up():
+    d, patches, side = 96, 49, 4
+    layer = 2 * 2 * d + (3 * d * d + 3 * d) + (d * d + d) + (d * 2 * d + 2 * d) + (2 * d * d + d)
+    count = side**2 * d + d + d + (patches + 1) * d + 6 * layer + 2 * d + d * 10 + 10
+    assert models.count_parameters(models.outline("vit", width=d, in_shape=MNIST, classes=10)) == count
 
 
 def test_only_trainable_numbers_count():
@@ -39,7 +56,7 @@ def test_only_trainable_numbers_count():
 
 
 @pytest.mark.parametrize("in_shape", [DIGITS, MNIST, CIFAR])
-@pytest.mark.parametrize(("name", "width"), [("linear2", 3), ("mlp", 0.04), ("resnet18", 2)])
+@pytest.mark.parametrize(("name", "width"), SMALLEST)
 def test_outputs(name, width, in_shape):
     model = models.build(name, width=width, in_shape=in_shape, classes=7, seed=0)
     x = torch.randn(3, *in_shape)
@@ -48,7 +65,7 @@ def test_outputs(name, width, in_shape):
     assert model.eval()(x[:1]).shape == (1, 7)
 
 
-@pytest.mark.parametrize(("name", "width"), [("linear2", 3), ("mlp", 0.04), ("resnet18", 2)])
+@pytest.mark.parametrize(("name", "width"), SMALLEST)
 def test_weights_come_from_the_seed_alone(name, width):
     def built(seed):
         model = models.build(name, width=width, in_shape=DIGITS, classes=10, seed=seed)
@@ -89,11 +106,117 @@ def test_resnet18_is_torchvisions_with_the_stem_for_small_images():
     assert torch.equal(ours.eval()(x), theirs.eval()(x))
 
 
+def test_vgg11_is_torchvisions_with_one_linear_layer_behind():
+    theirs = torchvision.models.vgg11()
+    ours = models.build("vgg11", width=64, in_shape=CIFAR, classes=10, seed=0)
+    *features, linear, bias = ours.state_dict()
+    assert ours.state_dict()[linear].shape == (10, 512) and not ours.state_dict()[bias].any()
+    state = dict(zip(features, theirs.features.state_dict().values(), strict=True))
+    ours.load_state_dict(state, strict=False)
+    x = torch.randn(4, *CIFAR)
+    assert torch.equal(ours(x), ours[-1](theirs.features(x).flatten(1)))
+
+
+def test_vgg11_has_batch_norm_only_where_asked_for():
+    kinds = [
+        [type(m) for m in models.build("vgg11", width=2, in_shape=CIFAR, classes=10, seed=0, batch_norm=norm).modules()]
+        for norm in (False, True)
+    ]
+    assert [k.count(nn.BatchNorm2d) for k in kinds] == [0, 8]
+    assert [k.count(nn.ReLU) for k in kinds] == [8, 8]
+
+
+def test_vgg11_scales_smaller_images_up():
+    model = models.build("vgg11", width=2, in_shape=DIGITS, classes=10, seed=0)
+    x = torch.randn(3, *DIGITS)
+    larger = nn.functional.interpolate(x, size=(32, 32), mode="bilinear", align_corners=False)
+    assert torch.equal(model(x), model[1:](larger))
+
+
+def test_resnet50_is_torchvisions():
+    theirs = torchvision.models.resnet50(num_classes=10)
+    ours = models.build("resnet50", width=64, in_shape=CIFAR, classes=10, seed=0)
+    # Theirs names the shortcut of a block after its layers, and so does ours: the order is the same.
+    ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))
+    x = torch.randn(4, *CIFAR)
+    assert torch.equal(ours(x), theirs(x))
+    assert torch.equal(ours.eval()(x), theirs.eval()(x))
+
+
+def test_a_vit_is_six_layers_of_attention_and_mlp():
+    """Against the equations: z ← z + MSA(LN(z)), z ← z + MLP(LN(z)), y = head(LN(z)_class)."""
+    model = models.build("vit", width=64, in_shape=DIGITS, classes=10, seed=0).eval()
+    nn.init.normal_(model.heads.head.weight)  # its initialization is 0
+    x = torch.randn(3, *DIGITS)
+    patches = x.unfold(2, 4, 4).unfold(3, 4, 4).reshape(3, 4, 16)
+    z = patches @ model.conv_proj.weight.view(64, 16).T + model.conv_proj.bias
+    z = torch.cat([model.class_token.expand(3, -1, -1), z], 1) + model.encoder.pos_embedding
+    layers = list(model.encoder.layers)
+    assert len(layers) == 6
+    for layer in layers:
+        h = layer.ln_1(z) @ layer.self_attention.in_proj_weight.T + layer.self_attention.in_proj_bias
+        q, k, v = h.view(3, 5, 3, 2, 32).permute(2, 0, 3, 1, 4)  # two heads of 32
+        a = (q @ k.mT / 32**0.5).softmax(-1) @ v
+        z = z + layer.self_attention.out_proj(a.transpose(1, 2).reshape(3, 5, 64))
+        first, second = (m for m in layer.mlp if isinstance(m, nn.Linear))
+        assert first.out_features == 128
+        z = z + second(nn.functional.gelu(first(layer.ln_2(z))))
+    wanted = model.encoder.ln(z)[:, 0] @ model.heads.head.weight.T
+    torch.testing.assert_close(model(x), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_the_patch_of_a_vit_may_be_given():
+    model = models.build("vit", width=32, in_shape=CIFAR, classes=10, seed=0, patch=8)
+    assert model.conv_proj.weight.shape == (32, 3, 8, 8) and model.encoder.pos_embedding.shape == (1, 17, 32)
+    with pytest.raises(ValueError, match=r"patch = 5: cannot tile images of 32×32"):
+        models.build("vit", width=32, in_shape=CIFAR, classes=10, seed=0, patch=5)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_group_norm_takes_the_place_of_batch_norm_with_as_many_parameters(name):
+    batch, group = (models.outline(name, width=8, in_shape=CIFAR, classes=10, norm=n) for n in ("batch", "group"))
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in group.modules())
+    assert models.count_parameters(batch) == models.count_parameters(group)
+    norms = [m for m in group.modules() if isinstance(m, nn.GroupNorm)]
+    assert len(norms) == sum(isinstance(m, nn.BatchNorm2d) for m in batch.modules())
+    assert all(m.num_channels // m.num_groups >= 4 and m.num_groups <= 32 for m in norms)
+
+
+def test_with_group_norm_a_sample_does_not_depend_on_its_batch():
+    model = models.build("resnet18", width=4, in_shape=DIGITS, classes=10, seed=0, norm="group").train()
+    x = torch.randn(5, *DIGITS)
+    torch.testing.assert_close(model(x)[:2], model(x[:2]), rtol=1e-5, atol=1e-5)
+
+
+def test_group_norm_does_not_touch_the_other_weights_of_a_seed():
+    batch, group = (
+        models.build("resnet18", width=4, in_shape=DIGITS, classes=10, seed=3, norm=n) for n in ("batch", "group")
+    )
+    assert all(torch.equal(a, b) for a, b in zip(batch.parameters(), group.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("mlp", {"norm": "group"}, "norm = 'group': no option of mlp; it has none"),
+        ("vgg11", {"norm": "group"}, "norm = 'group': no option of vgg11; it has batch_norm"),
+        ("resnet18", {"patch": 4}, "patch = 4: no option of resnet18; it has norm"),
+        ("resnet18", {"norm": "layer"}, "norm = 'layer': must be one of batch, group"),
+    ],
+)
+def test_options_that_are_none_are_refused(name, options, told):
+    with pytest.raises(ValueError, match=told):
+        models.build(name, width=4, in_shape=DIGITS, classes=10, seed=0, **options)
+
+
 def test_convolutions_keep_the_variance_of_what_flows_back():
     # He's initialization for ReLU: variance 2/(outputs × kernel area). The sample variance of n Gaussian numbers has
     # the relative standard error √(2/n).
-    model = models.build("resnet18", width=16, in_shape=CIFAR, classes=10, seed=0)
-    for layer in model.modules():
+    for layer in (
+        layer
+        for name in ("resnet18", "vgg11")
+        for layer in models.build(name, width=16, in_shape=CIFAR, classes=10, seed=0).modules()
+    ):
         if isinstance(layer, nn.Conv2d):
             expected = 2 / (layer.out_channels * math.prod(layer.kernel_size))
             assert abs(layer.weight.var() / expected - 1) < 5 * math.sqrt(2 / layer.weight.numel())
@@ -111,7 +234,11 @@ def test_convolutions_keep_the_variance_of_what_flows_back():
         ("linear2", 2.5, "whole number"),
         ("resnet18", 0.5, "a resnet18 needs a whole number"),
         ("resnet18", -4, "1 or more"),
+        ("vgg11", 2.5, "a vgg11 needs a whole number"),
         ("resnet18", math.inf, "whole number"),
+        ("resnet50", 2.5, "a resnet50 needs a whole number"),
+        ("vit", 48, "a head for every 32 dimensions"),
+        ("vit", 0, "a head for every 32 dimensions"),
     ],
 )
 def test_widths_without_neurons_are_refused(name, width, told):

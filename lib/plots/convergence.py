@@ -1,12 +1,6 @@
-"""Every figure of the project, in one style: the only module that draws.
-
-A drawing function takes a tidy table, one row a plotted point, and returns a figure; `save` writes it as PNG and SVG
-with that table as CSV beside it, so that what is plotted can be read and tested. SGD and SAM keep their colours
-(Okabe and Ito's, told apart by colour-blind readers) through the whole work.
-"""
+"""Section 3: losses against epochs and steps, and bounds on them."""
 
 import math
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -14,34 +8,7 @@ import pandas
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lib import paths
-from lib.experiments import check_preset
-
-COLOURS = {"SGD": "#0072B2", "SAM": "#D55E00", "unnormalized SAM": "#009E73"}
-STAND_INS = {"digits": "digits in place of the paper's images", "cifar10-jpeg": "cifar10-jpeg in place of CIFAR-10"}
-SCALE = ("#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#000000")
-
-STYLE = {
-    "figure.dpi": 110,
-    "savefig.dpi": 160,
-    "figure.constrained_layout.use": True,
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "figure.titlesize": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "svg.hashsalt": "sam",  # the same data give the same file
-}
-
-
-def optimizer_name(run) -> str:
-    """What a run's optimizer is called in a legend."""
-    if run.rho == 0:
-        return "SGD"
-    return "SAM" if run.normalized else "unnormalized SAM"
+from lib.plots.style import COLOURS, SCALE, STYLE, optimizer_name
 
 
 def curves(table: pandas.DataFrame, fields: Sequence[str] = ("width", "rho", "seed")) -> pandas.DataFrame:
@@ -125,39 +92,4 @@ def loss_bounds(
             axis.legend(fontsize=8)
         axes[0][0].set_ylabel(ylabel)
         figure.suptitle(title)
-    return figure
-
-
-def footnote(figure: Figure, table: pandas.DataFrame) -> Figure:
-    """Name under the figure what is missing from it and what diverged; nothing where all runs are done."""
-    notes = []
-    for status in ("missing", "diverged"):
-        runs = table[table["status"] == status]
-        if len(runs):
-            cells = ", ".join(dict.fromkeys(f"{optimizer_name(r)} at width {r.width:g}" for r in runs.itertuples()))
-            notes.append(f"{status}: {len(runs)} of {len(table)} runs ({cells})")
-    if notes:
-        lines = textwrap.wrap("; ".join(notes), round(13 * figure.get_figwidth()))
-        figure.supxlabel("\n".join(lines), fontsize=8, color="#AA3377")
-    return figure
-
-
-def title(what: str, table: pandas.DataFrame, preset: str) -> str:
-    """A figure's title: what it shows, at which preset, what that changes of the paper's setting, how many seeds."""
-    notes = [STAND_INS.get(name, name) for name in sorted(table["dataset"].unique())]
-    if preset == "lite" and set(table["model"]) == {"resnet18"}:
-        notes.append(f"{table['epochs'].max()} epochs instead of 200")
-    seeds = table[table["status"] != "missing"]["seed"].nunique()
-    return f"{what}\npreset {preset}: {', '.join(notes)}, {seeds} seed{'s' * (seeds != 1)}"
-
-
-def save(figure: Figure, name: str, data: pandas.DataFrame, preset: str) -> Figure:
-    """Write figures/<preset>/<name>.png, .svg and, of the plotted `data`, .csv; return the figure."""
-    folder = paths.figures() / check_preset(preset)
-    folder.mkdir(parents=True, exist_ok=True)
-    with plt.rc_context(STYLE):
-        figure.savefig(folder / f"{name}.png", metadata={"Software": None})
-        figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
-    data.to_csv(folder / f"{name}.csv", index=False, float_format="%.9g")
-    plt.close(figure)  # the notebook shows what is returned, once
     return figure

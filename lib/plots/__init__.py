@@ -1,0 +1,40 @@
+"""Every figure of the project, in one style: the only package that draws.
+
+A drawing function takes a tidy table, one row a plotted point, and returns a figure; `save` writes it as PNG and SVG
+with that table as CSV beside it, so that what is plotted can be read and tested.
+"""
+
+from lib.plots.convergence import curves, loss_bounds, training_loss
+from lib.plots.linearization import RADII, along_alpha
+from lib.plots.sparsity import PRUNERS, by_pruner
+from lib.plots.stability import against_rho, landscapes, second_moments, spectra, stability_map
+from lib.plots.style import COLOURS, SCALE, STAND_INS, STYLE, footnote, optimizer_name, save, title
+from lib.plots.width import UNITS, accuracy_against_rho, against_parameters, best_rho, protocols
+
+__all__ = [
+    "COLOURS",
+    "PRUNERS",
+    "RADII",
+    "SCALE",
+    "STAND_INS",
+    "STYLE",
+    "UNITS",
+    "accuracy_against_rho",
+    "against_parameters",
+    "against_rho",
+    "along_alpha",
+    "best_rho",
+    "by_pruner",
+    "curves",
+    "footnote",
+    "landscapes",
+    "loss_bounds",
+    "optimizer_name",
+    "protocols",
+    "save",
+    "second_moments",
+    "spectra",
+    "stability_map",
+    "title",
+    "training_loss",
+]

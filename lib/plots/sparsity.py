@@ -1,0 +1,76 @@
+"""Section 6: pruning methods side by side."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import pandas
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, MaxNLocator, NullLocator
+
+from lib.plots.style import STYLE
+
+PRUNERS = {"dense": "#000000", "random": "#0072B2", "snip": "#D55E00", "2:4": "#009E73", "1:4": "#CC79A7"}
+
+
+def by_pruner(
+    tidy: pandas.DataFrame,
+    *,
+    title: str,
+    x: str,
+    xlabel: str,
+    ylabel: str,
+    log: str = "",
+    joined: bool = True,
+    yticks: Sequence[float] = (),
+    xlim: tuple[float, float] | None = None,
+) -> Figure:
+    """Values of sparse networks against the column `x`, a colour a pruner, a panel a value of `panel`.
+
+    Columns: panel, pruner (a name of PRUNERS), x, seed, value. Every seed is a dot, hollow where a column `complete` is
+    false; the mean, or the column `chosen` if there is one, is a square, joined by a line if `joined`. Where `x` holds
+    names they stand at equal distances, the pruners side by side.
+    log: the axes that are logarithmic, "x", "y" or "xy". yticks: where the values can only lie, if that is so.
+    """
+    panels = list(dict.fromkeys(tidy["panel"])) or ["no run has a record"]
+    pruners = sorted(set(tidy["pruner"]), key=list(PRUNERS).index)
+    tidy = tidy.reset_index(drop=True)
+    names = None if pandas.api.types.is_numeric_dtype(tidy[x]) else list(dict.fromkeys(tidy[x]))
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            1, len(panels), figsize=(max(7.6, 4.1 * len(panels) + 0.4), 3.9), sharey=True, squeeze=False
+        )
+        for axis, panel in zip(axes[0], panels, strict=True):
+            for i, name in enumerate(pruners):
+                line = tidy[(tidy["panel"] == panel) & (tidy["pruner"] == name)]
+                aside = 0.16 * (i - (len(pruners) - 1) / 2) if names and name != "dense" else 0.0
+                at = line[x].map(names.index) + aside if names else line[x]
+                for complete, dots in at.groupby(line["complete"] if "complete" in line else at.notna()):
+                    look = {"color": PRUNERS[name], "mfc": PRUNERS[name] if complete else "none"}
+                    axis.plot(dots, line["value"][dots.index], "o", ms=3.5, alpha=0.45, **look)
+                mean = line.groupby(at)["chosen" if "chosen" in line else "value"].mean()
+                style = {"ls": "-" if joined else "none", "lw": 1.5, "marker": "s", "ms": 5}
+                axis.plot(mean.index, mean, color=PRUNERS[name], label=name if len(line) else None, **style)
+            axis.set(xlabel=xlabel, title=panel)
+            if names:
+                axis.set_xticks(range(len(names)), names)
+                axis.set_xlim(-0.5, len(names) - 0.5)
+            elif xlim:
+                axis.set_xlim(xlim)
+            elif pandas.api.types.is_integer_dtype(tidy[x]):
+                axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            for letter, numbers in (("x", axis.xaxis), ("y", axis.yaxis)):
+                if letter in log:
+                    axis.set(**{f"{letter}scale": "log"})
+                    numbers.set_major_formatter("{x:g}")
+                    numbers.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+            if yticks:
+                axis.set_yticks(yticks, [f"{tick:g}" for tick in yticks])
+                axis.yaxis.set_minor_locator(NullLocator())
+            if "y" not in log:
+                axis.axhline(0, color="black", lw=0.8)
+        axes[0][0].set_ylabel(ylabel)
+        looks = {label: look for axis in axes[0] for look, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+        if looks:
+            figure.legend(looks.values(), looks.keys(), loc="outside right upper", fontsize=8)
+        figure.suptitle(title)
+    return figure

@@ -1,0 +1,103 @@
+"""One style for every figure; titles, footnotes that name what is missing, and the files that a figure becomes.
+
+SGD and SAM keep their colours (Okabe and Ito's, told apart by colour-blind readers) through the whole work.
+"""
+
+import textwrap
+
+import matplotlib.pyplot as plt
+import pandas
+from matplotlib.figure import Figure
+
+from lib import paths
+from lib.experiments import check_preset
+
+COLOURS = {
+    "SGD": "#0072B2",
+    "SAM": "#D55E00",
+    "unnormalized SAM": "#009E73",
+    "SGD, twice the epochs": "#56B4E9",
+}
+
+
+STAND_INS = {"digits": "digits in place of the paper's images", "cifar10-jpeg": "cifar10-jpeg in place of CIFAR-10"}
+
+
+SCALE = ("#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#000000")
+
+
+STYLE = {
+    "figure.dpi": 110,
+    "savefig.dpi": 160,
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "figure.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "svg.hashsalt": "sam",  # the same data give the same file
+}
+
+
+def optimizer_name(run) -> str:
+    """What a run's optimizer is called in a legend."""
+    if run.rho == 0:
+        return "SGD"
+    return "SAM" if run.normalized else "unnormalized SAM"
+
+
+def footnote(figure: Figure, table: pandas.DataFrame, by: str = "width") -> Figure:
+    """Name under the figure what is missing from it and what diverged; nothing where all runs are done.
+
+    by: the field that tells the runs apart beside their optimizer."""
+    notes = []
+    for status in ("missing", "diverged"):
+        runs = table[table["status"] == status]
+        if len(runs):
+            several, shortest, cells = len(set(table["model"])) > 1, table.groupby("model")["epochs"].min(), {}
+            for r in runs.itertuples():
+                longer = f" for {r.epochs} epochs" if r.epochs > shortest[r.model] else ""
+                name = f"{r.model} by " * several + optimizer_name(r) + longer
+                cells.setdefault(name, {})[_network(r, by)] = None
+            cells = "; ".join(f"{name} at {by} {', '.join(found)}" for name, found in cells.items())
+            notes.append(f"{status}: {len(runs)} of {len(table)} runs ({cells})")
+    lost = [(run, (run.provenance or {}).get("collapsed")) for run in table.itertuples()]
+    lost = dict.fromkeys(f"{', '.join(names)} of {by} {_network(run, by)}" for run, names in lost if names)
+    if lost:
+        notes.append(f"layers without a weight left: {'; '.join(lost)}")
+    if notes:
+        lines = textwrap.wrap("; ".join(notes), round(13 * figure.get_figwidth()))
+        figure.supxlabel("\n".join(lines), fontsize=8, color="#AA3377")
+    return figure
+
+
+def _network(run, by: str) -> str:
+    return f"{getattr(run, by):g}" + (f" {run.pruner} {100 * run.sparsity:.0f}%" if run.sparsity else "")
+
+
+def title(what: str, table: pandas.DataFrame, preset: str) -> str:
+    """A figure's title: what it shows, at which preset, what that changes of the paper's setting, how many seeds."""
+    notes = [STAND_INS.get(name, name) for name in sorted(table["dataset"].unique())]
+    if preset == "lite" and set(table["model"]) == {"vgg11"}:
+        notes.append(f"width {table['width'].max():g} instead of 64, {table['epochs'].max()} epochs instead of 100")
+    elif preset == "lite" and table["dataset"].str.startswith("cifar").all():
+        notes.append(f"{table['epochs'].min()} epochs instead of 200")
+    elif preset == "lite" and set(table["dataset"]) == {"mnist"} and table["epochs"].min() < 100:
+        notes.append(f"{table['epochs'].min()} epochs instead of 100")
+    seeds = table[table["status"] != "missing"]["seed"].nunique()
+    return f"{what}\npreset {preset}: {', '.join(notes)}, {seeds} seed{'s' * (seeds != 1)}"
+
+
+def save(figure: Figure, name: str, data: pandas.DataFrame, preset: str) -> Figure:
+    """Write figures/<preset>/<name>.png, .svg and, of the plotted `data`, .csv; return the figure."""
+    folder = paths.figures() / check_preset(preset)
+    folder.mkdir(parents=True, exist_ok=True)
+    with plt.rc_context(STYLE):
+        figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+    data.to_csv(folder / f"{name}.csv", index=False, float_format="%.9g")
+    plt.close(figure)  # the notebook shows what is returned, once
+    return figure

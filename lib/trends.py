@@ -1,0 +1,180 @@
+"""Does a quantity grow with the number of parameters? Tests that respect the seeds, and exponents (Section 5).
+
+Every seed s gives one value y_sc in each cell c, and x_c is the cell's number of parameters. Kendall's statistic,
+summed over seeds,
+
+    S = Σ_s Σ_{c<d} sign(x_d − x_c) sign(y_sd − y_sc),        τ = S / (number of pairs with x_c ≠ x_d),
+
+is compared with what it is when the values of each seed are permuted over its cells, seed by seed: exactly, ties and
+missing cells included. A single seed, or two cells, can hardly reject anything; `least` says what p could be at best.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas
+
+from lib import benefit
+
+EXACT_CELLS = 8  # 8! permutations a seed are all tried; of more cells a fixed sample
+SAMPLED = 50_000
+RESAMPLED_SEEDS = 5  # 5⁵ resamples of the seeds are all taken; of more seeds a fixed sample
+
+
+class Trend(NamedTuple):
+    """tau: in −1..1; p_grows, p_falls: one-sided exact p-values; least: the smallest p that the design allows.
+
+    slope: of y over log₁₀ x (or x), least squares for each seed, then the mean; low, high: its 95% interval from
+    Student's t over seeds (NaN for one). cells, seeds: how many there are.
+    """
+
+    tau: float
+    p_grows: float
+    p_falls: float
+    least: float
+    slope: float
+    low: float
+    high: float
+    cells: int
+    seeds: int
+
+
+LEVEL = 0.05
+
+
+def grows(found: Trend) -> bool | None:
+    """Whether the trend is upward at LEVEL; None where the design could not tell."""
+    return found.p_grows <= LEVEL if found.least <= LEVEL else None
+
+
+def falls(found: Trend) -> bool | None:
+    """Whether the trend is downward at LEVEL; None where the design could not tell."""
+    return found.p_falls <= LEVEL if found.least <= LEVEL else None
+
+
+def describe(found: Trend, unit: str, downward: bool = False) -> str:
+    """The trend in words: slope a decade with its interval, τ, p of there being none, and what it rests on.
+
+    downward: the p-value is that of a fall."""
+    if not found.seeds:
+        return "fewer than two such networks have all their runs"
+    spread = "" if math.isnan(found.low) else f" (95% {found.low:+.2g} to {found.high:+.2g})"
+    p = f"p = {found.p_falls if downward else found.p_grows:.2g}, at best {found.least:.2g}"
+    size = f"{found.cells} networks, {found.seeds} seed{'s' * (found.seeds != 1)}"
+    return f"{found.slope:+.2g} {unit} a decade{spread}, τ = {found.tau:+.2f}, {p}; {size}"
+
+
+def trend(frame: pandas.DataFrame, value: str = "gap", over: str = "parameters", log: bool = True) -> Trend:
+    """The trend of the column `value` over the column `over`, blocked by the column `seed`; one row a cell and seed.
+
+    log: the slope is over log₁₀ of `over`, which must then be positive; else over `over` itself.
+
+    Rows whose value is NaN are left out; a seed needs two different x to count. NaN where none has.
+    """
+    frame = frame[[over, value, "seed"]].dropna()
+    blocks = [(g[over].to_numpy(float), g[value].to_numpy(float)) for _, g in frame.groupby("seed")]
+    blocks = [(x, y) for x, y in blocks if len(np.unique(x)) > 1]
+    if not blocks:
+        return Trend(*[math.nan] * 7, cells=frame[over].nunique(), seeds=0)
+    observed = sum(_kendall(x, y[None])[0] for x, y in blocks)
+    pairs = sum(_kendall(x, x[None])[0] for x, _ in blocks)
+    values, chances = _null(blocks)
+    slopes = [np.polyfit(np.log10(x) if log else x, y, 1)[0] for x, y in blocks]
+    return Trend(
+        tau=float(observed / pairs),
+        p_grows=float(chances[values >= observed].sum()),
+        p_falls=float(chances[values <= observed].sum()),
+        least=float(chances[-1]),
+        slope=float(np.mean(slopes)),
+        **dict(zip(("low", "high"), map(float, benefit.interval(slopes)), strict=True)),
+        cells=frame[over].nunique(),
+        seeds=len(blocks),
+    )
+
+
+def _kendall(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """S of each row of y (rows × cells) against x (cells)."""
+    first, second = np.triu_indices(len(x), 1)
+    return (np.sign(x[second] - x[first]) * np.sign(y[:, second] - y[:, first])).sum(1).astype(int)
+
+
+def _null(blocks) -> tuple[np.ndarray, np.ndarray]:
+    """The values of S under permutation, ascending, and their chances: blocks are independent, so they convolve."""
+    total, offset = np.ones(1), 0
+    for number, (x, y) in enumerate(blocks):
+        s = _kendall(x, y[_permutations(len(x), number)])
+        total, offset = np.convolve(total, np.bincount(s - s.min()) / len(s)), offset + s.min()
+    seen = total > 0
+    return (np.arange(len(total)) + offset)[seen], total[seen]
+
+
+def _permutations(n: int, number: int) -> np.ndarray:
+    if n <= EXACT_CELLS:
+        return np.array(list(itertools.permutations(range(n))))
+    generator = np.random.default_rng(number)
+    return np.array([range(n), *(generator.permutation(n) for _ in range(SAMPLED))])
+
+
+class Scaling(NamedTuple):
+    """exponent: of ρ* ∝ parameters^exponent, least squares on logarithms over the cells; low, high: the 95% percentile
+    interval over resampled seeds, NaN for one seed. trend: of log₁₀ ρ* when each seed chooses its own.
+    cells: (parameters, ρ*) that the exponent comes from. seeds: that every cell has, on which all of this rests.
+    """
+
+    exponent: float
+    low: float
+    high: float
+    trend: Trend
+    cells: list[tuple[int, float]]
+    seeds: list[int]
+
+
+def rho_scaling(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> Scaling:
+    """How ρ* grows with the parameters in a table of `sweep` (Figure 5), over the cells of `benefit.cells`.
+
+    ρ* is chosen by test accuracy over the seeds that all cells have. The seeds are resampled with replacement, all
+    nⁿ ways for up to RESAMPLED_SEEDS; ρ* of each cell is chosen anew in each. With three seeds the interval is coarse,
+    and the grid of ρ makes it coarser. Cells whose search is not complete are left out; NaN for fewer than two.
+    """
+    found = [cell for cell in benefit.cells(table, by) if cell.complete("SGD")]
+    searches = [(cell.labels["parameters"], cell.search("SGD", "all")) for cell in found]
+    searches = [(count, search) for count, search in searches if search.size]
+    seeds = sorted(set.intersection(*(set(search) for _, search in searches))) if searches else []
+    sizes = np.array([count for count, _ in searches], dtype=float)
+    choose = functools.partial(_rho_star, [search[seeds] for _, search in searches])
+    if not seeds or len(np.unique(sizes)) < 2:
+        return Scaling(math.nan, math.nan, math.nan, trend(_choices(sizes, [], []), "rho"), [], seeds)
+    best, own = choose(np.arange(len(seeds))), [choose(np.array([i])) for i in range(len(seeds))]
+    exponents = [_exponent(sizes, choose(sample)) for sample in _resamples(len(seeds))]
+    low, high = np.quantile(exponents, (0.025, 0.975)) if len(seeds) > 1 else (math.nan, math.nan)
+    choices = trend(_choices(sizes, own, seeds), "rho")
+    pairs = [(int(count), float(rho)) for count, rho in zip(sizes, best, strict=True)]
+    return Scaling(_exponent(sizes, best), float(low), float(high), choices, pairs, seeds)
+
+
+def _rho_star(searches: list[pandas.DataFrame], sample: np.ndarray) -> np.ndarray:
+    return np.array([search.index[search.to_numpy()[:, sample].mean(1).argmax()] for search in searches])
+
+
+def _exponent(sizes: np.ndarray, rhos: np.ndarray) -> float:
+    return float(np.polyfit(np.log(sizes), np.log(rhos), 1)[0])
+
+
+def _resamples(n: int) -> list[np.ndarray]:
+    if n <= RESAMPLED_SEEDS:
+        return [np.array(sample) for sample in itertools.product(range(n), repeat=n)]
+    generator = np.random.default_rng(0)
+    return list(generator.integers(0, n, (5000, n)))
+
+
+def _choices(sizes: np.ndarray, own: list[np.ndarray], seeds: list[int]) -> pandas.DataFrame:
+    rows = [
+        {"parameters": size, "rho": math.log10(rho), "seed": seed}
+        for seed, chosen in zip(seeds, own, strict=True)
+        for size, rho in zip(sizes, chosen, strict=True)
+    ]
+    return pandas.DataFrame(rows, columns=["parameters", "rho", "seed"])
