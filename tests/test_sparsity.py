@@ -1,12 +1,13 @@
 """Masks at initialization: how many weights they keep, which, and that what they remove stays zero."""
 
+import math
 import warnings
 
 import pytest
 import torch
 from torch import nn
 
-from lib import ensemble, models, sparsity, train
+from lib import benefit, ensemble, experiments, grouped, models, sparsity, train
 from lib.runs import Run
 
 CPU = torch.device("cpu")
@@ -88,6 +89,13 @@ def test_snip_leaves_gradients_and_buffers_as_they_were(samples):
     assert all(torch.equal(b, buffers[n]) for n, b in model.named_buffers())
 
 
+def test_snip_takes_its_gradients_also_where_none_are_recorded(samples):
+    expected = sparsity.snip_mask(network(), "cross_entropy", *samples, 0.5)
+    with torch.no_grad():
+        found = sparsity.snip_mask(network(), "cross_entropy", *samples, 0.5)
+    assert all(torch.equal(found[name], mask) for name, mask in expected.items())
+
+
 def test_a_layer_that_loses_everything_is_named():
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Linear(32, 2))
     with pytest.warns(sparsity.LayerCollapse, match=r"2\.weight: no weight is kept"):
@@ -116,30 +124,155 @@ def test_snip_refuses_no_data_an_unknown_loss_and_broken_weights(samples):
         sparsity.snip_mask(network(), "mse", x * float("nan"), y, 0.5)
 
 
+# N:M
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 4), (1, 4), (3, 5), (4, 4)])
+@pytest.mark.parametrize(("name", "width"), [("mlp", 0.09), ("resnet18", 3)])  # 9 and 27 inputs; 3, 6, 12, 24 channels
+def test_a_pattern_holds_in_every_group_also_the_last_and_keeps_the_largest(name, width, n, m):
+    model = network(name, width)
+    masks = sparsity.nm_mask(model, n, m)
+    weights = {name: p.detach() for name, p in model.named_parameters() if p.dim() > 1}
+    assert masks.keys() == weights.keys()
+    for layer, mask in masks.items():
+        assert mask.dtype == torch.bool and mask.shape == weights[layer].shape
+        for start in range(0, mask.shape[1], m):
+            group, size = mask[:, start : start + m], weights[layer].abs()[:, start : start + m]
+            assert (group.sum(1) == min(n, group.shape[1])).all()
+            least, most = size.masked_fill(~group, math.inf).amin(1), size.masked_fill(group, -math.inf).amax(1)
+            assert (least >= most).all()
+
+
+def test_a_pattern_breaks_ties_by_position_and_groups_along_the_inputs():
+    model = nn.Linear(6, 2, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1, -1, 1, 1, 0, 0], [0, 3, -4, 2, 1, -2]]))
+    mask = sparsity.nm_mask(model, 1, 4)["weight"]
+    assert mask.int().tolist() == [[1, 0, 0, 0, 1, 0], [0, 0, 1, 0, 0, 1]]
+    mask = sparsity.nm_mask(model, 2, 4)["weight"]
+    assert mask.int().tolist() == [[1, 1, 0, 0, 1, 1], [0, 1, 1, 0, 1, 1]]
+
+
+@pytest.mark.parametrize(("n", "m"), [(0, 4), (5, 4), (-1, 4)])
+def test_a_pattern_that_is_none_is_refused(n, m):
+    with pytest.raises(ValueError, match=f"n, m = {n}, {m}: must be 1 ≤ n ≤ m"):
+        sparsity.nm_mask(network(), n, m)
+
+
+def test_a_pattern_refuses_weights_that_cannot_be_compared():
+    model = nn.Linear(4, 2)
+    nn.init.constant_(model.weight, float("nan"))
+    with pytest.raises(ValueError, match="weight: the weights hold NaN"):
+        sparsity.nm_mask(model, 2, 4)
+
+
+@pytest.mark.parametrize("pruner", sparsity.PRUNERS)
+@pytest.mark.parametrize(("name", "width"), [("mlp", 0.09), ("resnet18", 3)])
+def test_remaining_counts_what_each_mask_leaves_without_drawing_it(pruner, name, width, samples):
+    model = network(name, width)
+    n, m = sparsity.PATTERNS.get(pruner, (3, 10))
+    masks = {
+        "random": lambda: sparsity.random_mask(model, 1 - n / m, seed=0),
+        "snip": lambda: sparsity.snip_mask(model, "cross_entropy", *samples, 1 - n / m),
+    }.get(pruner, lambda: sparsity.nm_mask(model, n, m))()
+    left = sum(int(masks[name].sum()) if name in masks else p.numel() for name, p in model.named_parameters())
+    outline = models.outline(name, width=width, in_shape=(1, 8, 8), classes=10)
+    assert sparsity.remaining(outline, 1 - n / m, pruner) == left
+    assert sparsity.remaining(outline, 0.0, "random") == models.count_parameters(model)
+
+
+# Applied to a model
+
+
+def test_applying_a_mask_zeroes_what_it_removes_and_nothing_else():
+    model, before = network(), network().state_dict()
+    masks = sparsity.random_mask(model, 0.5, seed=0)
+    assert sparsity.apply(model, masks) is model
+    for name, p in model.named_parameters():
+        mask = masks.get(name, torch.ones_like(p, dtype=torch.bool))
+        assert torch.equal(p[mask], before[name][mask]) and (p[~mask] == 0).all()
+
+
+def test_a_mask_that_does_not_fit_the_model_is_refused_before_anything_is_changed():
+    model, before = network(), network().state_dict()
+    masks = sparsity.random_mask(model, 0.5, seed=0)
+    misfits = {
+        r"mask of '9\.weight': no Linear or convolution weight of the model; it has 1\.weight": {
+            "9.weight": torch.ones(1)
+        },
+        r"mask of '1\.bias': no Linear or convolution weight": {"1.bias": torch.ones(30, dtype=torch.bool)},
+        r"mask of '5\.weight': of shape \(10, 3\), the weight's is \(10, 10\)": {"5.weight": masks["5.weight"][:, :3]},
+        r"mask of '5\.weight': of torch\.float32, must be torch\.bool": {"5.weight": masks["5.weight"].float()},
+    }
+    for told, misfit in misfits.items():
+        with pytest.raises(ValueError, match=told):
+            sparsity.apply(model, masks | misfit)
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
 # In training
 
 MASKED = [
     RUN.but(sparsity=0.5),
     RUN.but(sparsity=0.9, pruner="snip"),
+    RUN.but(sparsity=0.5, pruner="2:4", seed=1),
     RUN.but(sparsity=0.5, optimizer="sam", rho=0.1),
+    RUN.but(sparsity=0.75, pruner="1:4", optimizer="sam", rho=0.1),
     RUN.but(optimizer="sam", rho=0.1),
     RUN.but(sparsity=0.9, pruner="snip", optimizer="sam", rho=0.05, normalized=False),
 ]
 
 
-def test_removed_weights_are_exactly_zero_after_training_and_kept_ones_are_not():
-    stack = ensemble.Stack(MASKED, CPU)
-    stack.epoch(0)
-    loops = [train.Loop([run], CPU) for run in MASKED]
-    for i, (run, loop) in enumerate(zip(MASKED, loops, strict=True)):
-        loop.epoch(0)
-        _, masks = stack.data.network(run)
-        assert bool(masks) == (run.sparsity > 0)
-        for at, (name, p) in enumerate(loop.model.named_parameters()):
-            for trained in (p.detach(), stack.weights.layers[at][i].reshape(p.shape)):
-                if name in masks:
-                    assert (trained[~masks[name]] == 0).all()
-                    assert (trained[masks[name]] != 0).all()
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("weight_decay", [0.0, 1e-2])
+def test_removed_weights_are_exactly_zero_after_every_step_of_both_engines(momentum, weight_decay):
+    runs = [run.but(momentum=momentum, weight_decay=weight_decay) for run in MASKED]
+    stack, loops = ensemble.Stack(runs, CPU), [train.Loop([run], CPU) for run in runs]
+    masks = [stack.data.network(run)[1] for run in runs]
+    assert [bool(mask) for mask in masks] == [run.sparsity > 0 for run in runs]
+
+    def check(i, parameters):
+        for name, p in parameters:
+            if name in masks[i]:
+                assert (p[~masks[i][name]] == 0).all()
+                assert (p[masks[i][name]] != 0).all()
+
+    for step, (x, y) in enumerate(stack.batches(0)):
+        stack.step(step, x, y)
+        for i in range(len(runs)):
+            check(i, stack.network(i).named_parameters())
+    for i, loop in enumerate(loops):
+        for step, (x, y) in enumerate(loop.batches(0)):
+            loop.step(step, x, y)
+            check(i, loop.model.named_parameters())
+
+
+@pytest.mark.parametrize("engine", [train.Loop, grouped.Grouped])
+@pytest.mark.parametrize("pruner", sparsity.PRUNERS)
+def test_removed_weights_of_a_convolutional_network_stay_zero_and_its_norms_train(pruner, engine):
+    run = RUN.but(model="resnet18", width=2, n_train=128, batch_size=64, optimizer="sam", rho=0.1, precision="float32")
+    run = run.but(pruner=pruner, sparsity=0.75 if pruner == "1:4" else 0.5)
+    trained = engine([run], CPU)
+    model, masks = trained.data.network(run)
+    start = dict(model.named_parameters())
+    assert trained.kept == [sparsity.kept(masks)]
+    for step, (x, y) in enumerate(trained.batches(0)):
+        trained.step(step, x, y)
+        now = dict(trained.network(0).named_parameters())
+        assert all((now[name][~mask] == 0).all() for name, mask in masks.items())
+    assert all(not torch.equal(now[name], p) for name, p in start.items() if name not in masks)
+
+
+def test_a_record_says_what_each_layer_keeps_and_which_collapsed():
+    lost = RUN.but(sparsity=0.998, epochs=1)  # of the 10·10 weights of the last layer round(0.2) are kept
+    with pytest.warns(sparsity.LayerCollapse, match=r"5\.weight: no weight is kept"):
+        records = train.fit(ensemble.Stack([RUN.but(epochs=1), RUN.but(sparsity=0.5, epochs=1), lost], CPU))
+        records += train.fit(train.Loop([lost], CPU))
+    dense, half, *collapsed = [record["provenance"] for record in records]
+    assert "kept" not in dense
+    assert half["kept"] == {"1.weight": 960, "3.weight": 150, "5.weight": 50} and half["collapsed"] == []
+    for one in collapsed:
+        assert one["kept"] == {"1.weight": 4, "3.weight": 1, "5.weight": 0} and one["collapsed"] == ["5.weight"]
 
 
 def test_sparse_and_dense_runs_stacked_agree_with_each_trained_alone():
@@ -151,19 +284,65 @@ def test_sparse_and_dense_runs_stacked_agree_with_each_trained_alone():
             assert record["curves"][name] == pytest.approx(alone["curves"][name], rel=1e-11)
 
 
-def test_the_perturbation_lives_on_what_remains_and_has_length_rho(monkeypatch):
-    run = RUN.but(sparsity=0.8, optimizer="sam", rho=0.3, n_train=128)
-    loop, seen = train.Loop([run], CPU), []
-    weights = [p.detach().clone() for p in loop.model.parameters()]
+@pytest.mark.parametrize("pruner", sparsity.PRUNERS)
+def test_the_perturbation_lives_on_what_remains_and_has_length_rho(pruner):
+    share = 0.75 if pruner == "1:4" else 0.5
+    run = RUN.but(sparsity=share, pruner=pruner, optimizer="sam", rho=0.3, n_train=128)
+    loop, stack, seen = train.Loop([run], CPU), ensemble.Stack([run], CPU), []
+    model, masks = loop.data.network(run)
+    start = [p.detach() for p in model.parameters()]
     loop.model.register_forward_pre_hook(lambda m, _: seen.append([p.detach().clone() for p in m.parameters()]))
-    loop.epoch(0)
-    moved = [b - a for a, b in zip(weights, seen[1], strict=True)]
-    assert torch.cat([m.flatten() for m in moved]).norm() == pytest.approx(0.3, rel=1e-12)
-    _, masks = loop.data.network(run)
-    for (name, _), m in zip(loop.model.named_parameters(), moved, strict=True):
-        assert name not in masks or (m[~masks[name]] == 0).all()
+    for engine in (loop, stack):
+        engine.epoch(0)  # one step: a pass at w, one at w + ε
+    for perturbed in (seen[1], [layer[0] for layer in stack.perturbed.layers]):
+        moved = [b - a for a, b in zip(start, perturbed, strict=True)]
+        assert torch.cat([m.flatten() for m in moved]).norm() == pytest.approx(0.3, rel=1e-12)
+        for (name, _), m in zip(model.named_parameters(), moved, strict=True):
+            assert (m[~masks[name]] == 0).all() if name in masks else m.any()
 
 
 def test_runs_with_different_masks_share_a_group():
-    runs = [RUN, RUN.but(sparsity=0.5), RUN.but(sparsity=0.9, pruner="snip")]
+    runs = [RUN, RUN.but(sparsity=0.5), RUN.but(sparsity=0.9, pruner="snip"), RUN.but(sparsity=0.5, pruner="2:4")]
     assert len(ensemble.partition(runs, CPU)) == 1
+
+
+@pytest.mark.parametrize(("width", "kept"), [(0.5, 61035), (1.0, 61035), (2.0, 61035)])
+def test_matching_sparsity_leaves_the_parameters_of_the_small_network(width, kept):
+    model = models.outline("mlp", width=width, in_shape=(1, 28, 28), classes=10)
+    share = sparsity.matching(model, kept)
+    biases = sum(p.numel() for name, p in model.named_parameters() if name.endswith("bias"))
+    weights = sum(p.numel() for p in model.parameters()) - biases
+    assert round((1 - share) * weights) + biases == kept
+
+
+@pytest.mark.parametrize("count", [0, 410, 266_611])
+def test_a_count_that_cannot_be_reached_is_refused(count):
+    model = models.outline("mlp", width=1.0, in_shape=(1, 28, 28), classes=10)
+    with pytest.raises(ValueError, match=f"parameters = {count}: the model has 266610, of which 410 are never pruned"):
+        sparsity.matching(model, count)
+
+
+@pytest.mark.parametrize("preset", experiments.PRESETS)
+def test_the_grids_of_section_6_hold_networks_of_equal_counts(preset):
+    for grid in (experiments.mnist_sparse(preset), experiments.cifar_sparse(preset)):
+        for budget, runs in experiments.budgets(grid).items():
+            widths = {run.width for run in runs}
+            assert {run.width for run in runs if run.sparsity == 0} == {min(widths)} and len(widths) >= 3
+            for run in runs:
+                assert abs(benefit.parameters(run) - budget) <= (21 if run.pruner == "random" else 0)
+    assert sorted(experiments.budgets(experiments.cifar_sparse("paper"))) == [44_622, 701_466]  # "45k" and "701k"
+    assert list(experiments.budgets(experiments.mnist_sparse("paper"))) == [61_035]  # "61k"
+
+
+@pytest.mark.parametrize("preset", experiments.PRESETS)
+def test_patterns_are_compared_with_masks_of_their_count(preset):
+    grid = experiments.mnist_structured(preset)
+    assert {run.pruner for run in grid} == set(sparsity.PRUNERS)
+    for width in {run.width for run in grid}:
+        counts = {run.pruner: benefit.parameters(run) for run in grid if run.width == width}
+        assert len(counts) == 3 and max(counts.values()) - min(counts.values()) <= 2
+
+
+def test_sparse_grids_of_mnist_keep_the_keys_of_their_records():
+    keys = sorted(run.key for run in experiments.mnist_sparse("lite"))
+    assert (len(keys), keys[0], keys[-1]) == (126, "07ca1ffa27b00046", "fe9c33cde59e7a59")

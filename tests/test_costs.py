@@ -1,0 +1,73 @@
+"""Costs: multiplications against an independent counter and closed forms, and kept weights from records."""
+
+import pandas
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from lib import costs, models, sparsity
+from lib.runs import Run
+from lib.sweep import sweep
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "shape"), [("mlp", 0.5, (1, 28, 28)), ("resnet18", 4, (3, 32, 32)), ("resnet18", 3, (1, 8, 8))]
+)
+def test_multiplications_are_half_of_the_floating_point_operations_that_torch_counts(name, width, shape):
+    model = models.build(name, width=width, in_shape=shape, classes=10, seed=0).eval()
+    outline = models.outline(name, width=width, in_shape=shape, classes=10)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, *shape))
+    found = costs.multiplications(outline, shape)
+    assert list(found) == list(sparsity.prunable(model))
+    assert 2 * sum(found.values()) == counter.get_total_flops()
+
+
+def test_a_linear_layer_uses_each_weight_once_and_a_convolution_once_a_position():
+    found = costs.multiplications(models.outline("mlp", width=1, in_shape=(1, 28, 28), classes=10), (1, 28, 28))
+    assert list(found.values()) == [784 * 300, 300 * 100, 100 * 10]
+    found = costs.multiplications(models.outline("resnet18", width=4, in_shape=(3, 32, 32), classes=10), (3, 32, 32))
+    assert found["0.weight"] == 32 * 32 * 4 * 3 * 9 and found["13.weight"] == 32 * 10
+
+
+RUN = Run(dataset="digits", width=0.2, epochs=1, batch_size=512)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    store = tmp_path_factory.mktemp("store")
+    grid = [RUN, RUN.but(sparsity=0.8), RUN.but(sparsity=0.8, pruner="snip"), RUN.but(sparsity=0.5, pruner="2:4")]
+    grid += [run.but(optimizer="sam", rho=0.1) for run in grid]
+    sweep(grid, store=store, progress=False)
+    return sweep([*grid, RUN.but(sparsity=0.9)], train=False, store=store)  # the last has no record
+
+
+def test_layers_come_once_a_mask_with_what_it_keeps_and_none_is_invented(table):
+    found = costs.layers(table)
+    assert len(found) == 4 * 3
+    dense, random, snip, pattern = (part for _, part in found.groupby(["sparsity", "pruner"], sort=False))
+    assert dense["weights"].tolist() == dense["kept"].tolist() == [64 * 60, 60 * 20, 20 * 10]
+    assert random["kept"].tolist() == [768, 240, 40]
+    assert snip["kept"].sum() == round(0.2 * 5240) and snip["share"].nunique() == 3
+    assert pattern["share"].tolist() == [0.5] * 3
+    assert (found["dense"] == found["weights"]).all() and (found["counted"] == found["kept"]).all()
+
+
+def test_networks_count_what_is_kept_and_what_is_executed(table):
+    found = costs.networks(table).set_index("pruner")
+    dense = found[found["sparsity"] == 0].loc["random"]
+    assert dense["dense"] == dense["counted"] == dense["executed"] == 5240
+    random, pattern = found[found["sparsity"] == 0.8].loc["random"], found.loc["2:4"]
+    assert (random["counted"], random["executed"]) == (1048, 5240)
+    assert (pattern["counted"], pattern["executed"]) == (2620, 2620)
+
+
+def test_without_a_record_there_are_no_networks(table):
+    missing = table[table["status"] == "missing"]
+    assert costs.layers(missing).empty and costs.networks(missing).empty
+
+
+def test_products_are_timed_by_every_kernel_and_a_smaller_one_takes_less():
+    found = costs.seconds(1024, 1024, 1 / 16, batch=256, repeats=5)
+    assert isinstance(found, pandas.Series) and (found > 0).all()
+    assert found["small dense"] < found["dense"]
