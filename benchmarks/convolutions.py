@@ -14,7 +14,7 @@ import torch
 from lib import ensemble, planning, records, train
 from lib.runs import Run
 
-WIDTHS, GROUPS, ROUNDS = (4, 8, 16), (2, 3, 6), 3
+WIDTHS, GROUPS, ROUNDS = (4, 8, 16), (2, 3, 4), 3
 CPU = torch.device("cpu")
 
 
