@@ -27,7 +27,7 @@ RESAMPLED_SEEDS = 5  # 5⁵ resamples of the seeds are all taken; of more seeds 
 
 
 class Trend(NamedTuple):
-    """tau: in −1..1; p_grows, p_falls: one-sided exact p-values; least: the smallest p that the design allows, without ties.
+    """tau: in −1..1; p_grows, p_falls: one-sided exact p-values; least: the smallest that the design allows untied.
 
     slope: of y over log₁₀ x (or x), least squares for each seed, then the mean; low, high: its 95% interval from
     Student's t over seeds (NaN for one). cells, seeds: how many there are.

@@ -56,6 +56,14 @@ def test_with_ties_and_a_missing_cell_the_p_value_is_that_of_all_permutations():
     assert found.tau == pytest.approx(observed / 4)
 
 
+def test_values_that_all_tie_are_no_growth_rather_than_untested():
+    found = trends.trend(frame([1, 1, 1], [2, 2, 2], [0, 0, 0]))
+    assert (found.tau, found.p_grows) == (0, 1)
+    assert found.least == pytest.approx((1 / 6) ** 3)
+    assert trends.grows(found) is False
+    assert trends.grows(trends.trend(frame([1, 2], [1, 2], over=(10, 100)))) is None
+
+
 def test_beyond_eight_cells_permutations_are_sampled_close_to_the_exact_test():
     generator = np.random.default_rng(3)
     x, y = np.arange(1, 11), np.arange(10) + 6 * generator.standard_normal(10)
