@@ -270,6 +270,34 @@ def test_what_has_no_stability_of_activations_is_refused(before, after, told):
         activation_stability(before, after, samples())
 
 
+class Idle(nn.Module):
+    """A network with a ReLU module that its forward pass leaves out."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.relu = nn.Linear(64, 4).double(), nn.ReLU()
+
+    def forward(self, x):
+        return torch.relu(self.layer(x.flatten(1)))
+
+
+def test_relus_that_are_not_called_and_units_that_do_not_pair_are_refused():
+    with pytest.raises(ValueError, match="its forward pass calls none: there is no unit to count"):
+        activation_stability(Idle(), Idle(), samples())
+    before, after = (nn.Sequential(nn.Conv2d(1, 2, 3, stride=s), nn.ReLU()).double() for s in (1, 2))
+    told = r"different architectures: the units of their ReLUs are \[\(2, 6, 6\)\] and \[\(2, 3, 3\)\]"
+    with pytest.raises(ValueError, match=told):
+        activation_stability(before, after, samples())
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_samples_that_are_not_finite_are_refused(value):
+    x = samples()
+    x[2, 0, 3, 3] = value
+    with pytest.raises(ValueError, match="x has values that are NaN or infinite"):
+        activation_stability(network(), network(), x)
+
+
 def test_diverged_weights_and_no_samples_are_refused():
     model = network()
     with pytest.raises(ValueError, match="x has no samples"):
