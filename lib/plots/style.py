@@ -49,18 +49,19 @@ def optimizer_name(run) -> str:
     return "SAM" if run.normalized else "unnormalized SAM"
 
 
-def footnote(figure: Figure, table: pandas.DataFrame, by: str = "width") -> Figure:
-    """Name under the figure what is missing from it and what diverged; nothing where all runs are done.
+def footnote(figure: Figure, table: pandas.DataFrame, by: str = "width", label: str | None = None) -> Figure:
+    """Name under the figure what is missing from it, diverged, or did not learn; nothing where all runs are done.
 
-    by: the field that tells the runs apart beside their optimizer."""
+    by: the field that tells the runs apart beside their optimizer; label: the column that names that, if not as in
+    `optimizer_name`."""
     notes = []
-    for status in ("missing", "diverged"):
+    for status in ("missing", "diverged", "not learned"):
         runs = table[table["status"] == status]
         if len(runs):
             several, shortest, cells = len(set(table["model"])) > 1, table.groupby("model")["epochs"].min(), {}
             for r in runs.itertuples():
                 longer = f" for {r.epochs} epochs" if r.epochs > shortest[r.model] else ""
-                name = f"{r.model} by " * several + optimizer_name(r) + longer
+                name = f"{r.model} by " * several + (getattr(r, label) if label else optimizer_name(r)) + longer
                 cells.setdefault(name, {})[_network(r, by)] = None
             cells = "; ".join(f"{name} at {by} {', '.join(found)}" for name, found in cells.items())
             notes.append(f"{status}: {len(runs)} of {len(table)} runs ({cells})")
