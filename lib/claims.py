@@ -191,6 +191,13 @@ def _replace(file, text: str) -> None:
     os.replace(temporary, file)
 
 
+def lacking(*tables: pandas.DataFrame, without: Iterable[str] = ("missing", "diverged")) -> str:
+    """How many of the runs in these tables have a status with which they cannot tell; empty where all can."""
+    status = pandas.concat(tables)["status"]
+    lost = [f"{(status == name).sum()} {name}" for name in without if (status == name).any()]
+    return f"{' and '.join(lost)} of the {len(status)} runs that would tell" if lost else ""
+
+
 def mean_and_spread(values: Iterable[float], unit: str = "", digits: int = 3) -> str:
     """ "mean ± standard deviation (n)" of the values, the form in which measured numbers are given."""
     values = pandas.Series(list(values), dtype=float)

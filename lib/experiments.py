@@ -3,7 +3,7 @@
 | preset | images | what it is |
 |---|---|---|
 | smoke | scikit-learn's digits stand in for every image set | small widths, few epochs, seconds on a laptop |
-| lite | MNIST; cifar10 if there, else cifar10-jpeg; ImageNet | as in Appendix A, but CIFAR-10 for 24 epochs, VGG for 6 |
+| lite | MNIST; cifar10 if there, else cifar10-jpeg; ImageNet | as in Appendix A, but CIFAR-10 for 24 epochs (VGG 6) |
 | paper | MNIST, cifar10, ImageNet | Appendix A to the letter |
 """
 
