@@ -155,7 +155,7 @@ judge("17a-behind", f"{outcome}: {losses}", behind > 10 if learned else None, bo
 judge("17a-learned", losses, learned, both)
 judge(
     "17b-radius",
-    f"stability at ρ = {rhos[-1]:g} and α = {largest:g}: {mean_and_spread(end['large']['stability'])}; "
+    f"highest stability at ρ = {rhos[-1]:g} and any α: {large['stability'].max():.3f}; "
     f"{(large['status'] == 'diverged').sum()} of {len(large)} runs diverged",
     not (large["stability"] >= LAZY).any(),  # weights that diverged did not stay where they were
     large,
