@@ -9,6 +9,9 @@ radius of that map is at most 1 (below 1, it vanishes). Theorem 9 promises it wh
 necessary conditions (7) bound the sharpness and the moments of the H_i.
 """
 
+from collections.abc import Callable, Sequence
+
+import pandas
 import torch
 
 from lib import theory
@@ -67,6 +70,38 @@ def conditions(hessians: torch.Tensor, eta: float, rho: float) -> dict[str, floa
     return {name: value / bounds[name] for name, value in moments(hessians).items()}
 
 
+def strictest(hessians: torch.Tensor, eta: float, rho: float) -> float:
+    """The largest of `conditions`: at most 1 where all of (7) hold."""
+    return max(conditions(hessians, eta, rho).values())
+
+
+def edge(hessians: torch.Tensor, rho: float, measure: Callable = growth) -> float:
+    """The step size at which `measure` (`growth`, `theorem9` or `strictest`) passes 1, to a relative 1e-12.
+
+    There is one: at a fixed ρ each of them is at most 1 in an interval from η = 0 on, for E‖B_i x‖² is convex in η in
+    every norm, and each share of a bound grows with η. Raises ValueError if it is above 1 for ever smaller steps.
+    """
+    low, high = 1.0, 2.0
+    while measure(hessians, low, rho) > 1:
+        low, high = low / 2, low
+        if low < 1e-12:
+            raise ValueError(f"rho = {rho!r}: not stable at any step size above 1e-12")
+    while measure(hessians, high, rho) <= 1:
+        low, high = high, 2 * high
+    while high - low > 1e-12 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if measure(hessians, middle, rho) <= 1 else (low, middle)
+    return low
+
+
+def scan(hessians: torch.Tensor, etas: Sequence[float], rhos: Sequence[float]) -> pandas.DataFrame:
+    """`growth`, `theorem9` and `strictest` (column conditions) at every (eta, rho) of a grid."""
+    grid = [(eta, rho) for eta in etas for rho in rhos]
+    measures = {"growth": growth, "theorem9": theorem9, "conditions": strictest}
+    found = {name: [measure(hessians, *at) for at in grid] for name, measure in measures.items()}
+    return pandas.DataFrame(grid, columns=["eta", "rho"]).assign(**found)
+
+
 def simulate(hessians: torch.Tensor, *, eta: float, rho: float, length: int, paths: int, seed: int = 0) -> torch.Tensor:
     """‖x_t‖² for t = 0 … length (paths × (length + 1)), from random x_0 of length 1."""
     random = generator(seed, "linear stability")
@@ -78,3 +113,10 @@ def simulate(hessians: torch.Tensor, *, eta: float, rho: float, length: int, pat
         x = b[torch.randint(len(b), (paths,), generator=random)] @ x
         squares.append(x.square().sum((1, 2)))
     return torch.stack(squares, 1)
+
+
+def simulated_growth(hessians: torch.Tensor, eta: float, rho: float, *, length=40, paths=1000, seed: int = 0) -> float:
+    """What `growth` looks like in simulated paths: the factor per step of the mean of ‖x_t‖² over the last three
+    quarters of `length`. It is too low where the second moment grows by paths too rare to be among those drawn."""
+    mean = simulate(hessians, eta=eta, rho=rho, length=length, paths=paths, seed=seed).mean(0)
+    return (mean[-1] / mean[length // 4]).item() ** (1 / (length - length // 4))
