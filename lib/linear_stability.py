@@ -115,6 +115,30 @@ def simulate(hessians: torch.Tensor, *, eta: float, rho: float, length: int, pat
     return torch.stack(squares, 1)
 
 
+def edges(hessians: torch.Tensor, rhos: Sequence[float]) -> pandas.DataFrame:
+    """The `edge` at each ρ by growth ("exact"), "Theorem 9" and "conditions (7)", and which of (7) is strictest."""
+    measures = {"exact": growth, "Theorem 9": theorem9, "conditions (7)": strictest}
+    found = {name: [edge(hessians, rho, measure) for rho in rhos] for name, measure in measures.items()}
+    shares = [conditions(hessians, eta, rho) for eta, rho in zip(found["conditions (7)"], rhos, strict=True)]
+    found["strictest of (7)"] = [max(share, key=share.get) for share in shares]
+    return pandas.DataFrame(found, index=pandas.Index(rhos, name="ρ"))
+
+
+def walks(hessians: torch.Tensor, eta: float, rho: float, *, length: int, paths: int, shown: int) -> pandas.DataFrame:
+    """‖x_t‖² (square) at each step: of the first `shown` of `paths` simulated paths, their "mean", and "exact", the
+    trace of Σ_t from x_0 of length 1. Columns kind ("path", "mean" or "exact"), path, step and square."""
+    squares = simulate(hessians, eta=eta, rho=rho, length=length, paths=paths)
+    b, d = steps(hessians, eta, rho), hessians.shape[-1]
+    sigma, exact = torch.eye(d, dtype=hessians.dtype) / d, [1.0]
+    for _ in range(length):
+        sigma = (b @ sigma @ b).mean(0)
+        exact.append(sigma.trace().item())
+    lines = [("path", i, path.tolist()) for i, path in enumerate(squares[:shown])]
+    lines += [("mean", -1, squares.mean(0).tolist()), ("exact", -1, exact)]
+    parts = [{"kind": kind, "path": i, "step": range(length + 1), "square": values} for kind, i, values in lines]
+    return pandas.concat([pandas.DataFrame(part) for part in parts], ignore_index=True)
+
+
 def simulated_growth(hessians: torch.Tensor, eta: float, rho: float, *, length=40, paths=1000, seed: int = 0) -> float:
     """What `growth` looks like in simulated paths: the factor per step of the mean of ‖x_t‖² over the last three
     quarters of `length`. It is too low where the second moment grows by paths too rare to be among those drawn."""

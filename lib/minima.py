@@ -7,14 +7,19 @@ it, and only told where they did not: their sharpness would be compared at unequ
 A `table` has the rows of `measure`, of the kind flatness.
 """
 
+import itertools
+
 import numpy as np
 import pandas
+import torch
 
 from lib import theory
 from lib.claims import mean_and_spread
+from lib.lanczos import Density
 
 NEAR_ZERO = 0.01  # mean squared residual ‖f − y‖², of which always predicting 0 has 1; the paper names no number
 QUANTITIES = ("a", "s2", "s3", "s4")
+READINGS = {False: "single samples, ρ", True: "batches, ρ/‖g_B‖"}  # of the conditions (7), by whether in batches
 
 
 def near_zero(table: pandas.DataFrame) -> pandas.Series:
@@ -53,7 +58,7 @@ def over_sgd(table: pandas.DataFrame, column: str) -> pandas.DataFrame:
 
 def over_previous(table: pandas.DataFrame, column: str) -> pandas.DataFrame:
     """The same, of SAM at each ρ over SAM at the next smaller one there is."""
-    return _pairs(table, column, lambda rhos: list(zip(rhos[1:], rhos[2:], strict=False)))
+    return _pairs(table, column, lambda rhos: list(itertools.pairwise(rhos[1:])))
 
 
 def _pairs(table, column, of):
@@ -100,3 +105,65 @@ def bounds(table: pandas.DataFrame, *, batches: bool) -> pandas.DataFrame:
     rho = table["rho"] / table["batch_gradient"] if batches else table["rho"]
     found = [theory.stability_bounds(eta, radius) for eta, radius in zip(table["lr"], rho, strict=True)]
     return pandas.DataFrame(found, index=table.index, columns=QUANTITIES)
+
+
+def found(table: pandas.DataFrame) -> pandas.DataFrame:
+    """The networks with a record of what was measured; every column is there, even if no network is."""
+    wanted = ["sample_loss", "gradient", "batch_gradient", *QUANTITIES, *(f"batch_{name}" for name in QUANTITIES[1:])]
+    table = table[table["status"] == "done"]
+    return table.reindex(columns=list(dict.fromkeys([*table, *wanted, "density_nodes", "density_weights"])))
+
+
+def against_rho(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Every quantity of every network in both READINGS, with its bound, as `plots.against_rho` takes it. The mean of
+    batches' Hessians is H as well, so of a only the bound differs."""
+    settings, names, parts = table[["key", "run_key", "rho", "seed"]], unconverged(table), []
+    for quantity in QUANTITIES:
+        for batches, series in READINGS.items():
+            column = quantity if quantity == "a" or not batches else f"batch_{quantity}"
+            parts.append(
+                settings.assign(
+                    quantity="sharpness a" if quantity == "a" else f"s{chr(8320 + int(quantity[1]))}",
+                    series=series,
+                    value=np.nan if quantity == "a" and batches else table[column],
+                    converged=[not {column, column.replace("batch_s2", "s2")} & set(flags) for flags in names],
+                    bound=bounds(table, batches=batches)[quantity].replace(np.inf, np.nan),
+                )
+            )
+    return pandas.concat(parts)
+
+
+def named(row) -> str:
+    """SGD, or SAM with its ρ."""
+    return f"SAM, ρ = {row.rho:g}" if row.rho else "SGD"
+
+
+def landscapes(table: pandas.DataFrame) -> pandas.DataFrame:
+    """The rows of a table of landscapes as `plots.landscapes` takes them: key, panel (with a and the loss in the
+    middle), u, v and loss."""
+    parts = [pandas.DataFrame(columns=["key", "panel", "u", "v", "loss"])]
+    for row in table[table["status"] == "done"].itertuples():
+        u, v = np.meshgrid(row.axis, row.axis)
+        loss = np.array(row.surface)
+        panel = f"{named(row)}: a = {row.eigenvalues[0]:.3g}, loss {loss[len(loss) // 2, len(loss) // 2]:.2g}"
+        columns = {"u": u.ravel(), "v": v.ravel(), "loss": loss.ravel()}
+        parts.append(pandas.DataFrame({"key": row.key, "panel": panel, **columns}))
+    return pandas.concat(parts[1:] or parts)
+
+
+def spectra(table: pandas.DataFrame, width: float) -> pandas.DataFrame:
+    """Every network's spectral density as `plots.spectra` takes it: key, label, kind, eigenvalue and density. Point
+    masses ("mass", at the height of their peaks), and what they give as Gaussians of standard deviation `width`
+    ("smoothed")."""
+    axis = torch.linspace(-6 * width, 60 * width, 400, dtype=torch.float64)
+    parts = [pandas.DataFrame(columns=["key", "label", "kind", "eigenvalue", "density"])]
+    for row in table.itertuples():
+        nodes, weights = (torch.tensor(v, dtype=torch.float64) for v in (row.density_nodes, row.density_weights))
+        peaks = weights / (width * (2 * np.pi) ** 0.5)
+        for kind, at, density in (
+            ("smoothed", axis, Density(nodes, weights).smooth(axis, width)),
+            ("mass", nodes, peaks),
+        ):
+            columns = {"key": row.key, "label": named(row), "kind": kind, "eigenvalue": at, "density": density}
+            parts.append(pandas.DataFrame(columns))
+    return pandas.concat(parts[1:] or parts)

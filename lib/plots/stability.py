@@ -12,7 +12,6 @@ from scipy.interpolate import RectBivariateSpline
 
 from lib.plots.style import COLOURS, SCALE, STYLE
 
-
 GROWTH = 0.12  # log₁₀ of the growth at which the colours of `stability_map` end
 
 
