@@ -96,8 +96,16 @@ def edge(hessians: torch.Tensor, rho: float, measure: Callable = growth) -> floa
 
 def scan(hessians: torch.Tensor, etas: Sequence[float], rhos: Sequence[float]) -> pandas.DataFrame:
     """`growth`, `theorem9` and `strictest` (column conditions) at every (eta, rho) of a grid."""
+    return _scan(hessians, etas, rhos, {"growth": growth, "theorem9": theorem9, "conditions": strictest})
+
+
+def simulated_scan(hessians: torch.Tensor, etas: Sequence[float], rhos: Sequence[float]) -> pandas.DataFrame:
+    """`simulated_growth` (column growth) at every (eta, rho) of a grid."""
+    return _scan(hessians, etas, rhos, {"growth": simulated_growth})
+
+
+def _scan(hessians, etas, rhos, measures):
     grid = [(eta, rho) for eta in etas for rho in rhos]
-    measures = {"growth": growth, "theorem9": theorem9, "conditions": strictest}
     found = {name: [measure(hessians, *at) for at in grid] for name, measure in measures.items()}
     return pandas.DataFrame(grid, columns=["eta", "rho"]).assign(**found)
 

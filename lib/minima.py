@@ -19,7 +19,7 @@ from lib.lanczos import Density
 
 NEAR_ZERO = 0.01  # mean squared residual ‖f − y‖², of which always predicting 0 has 1; the paper names no number
 QUANTITIES = ("a", "s2", "s3", "s4")
-READINGS = {False: "single samples, ρ", True: "batches, ρ/‖g_B‖"}  # of the conditions (7), by whether in batches
+READINGS = {False: "single samples at ρ", True: "batches at ρ/‖g_B‖"}  # of the conditions (7), by whether in batches
 
 
 def near_zero(table: pandas.DataFrame) -> pandas.Series:
@@ -89,6 +89,40 @@ def told(pairs: pandas.DataFrame) -> str:
     return "; ".join(parts) or "no network of SAM beside one of SGD with the same seed"
 
 
+PAPER_EPOCHS = 100  # Appendix A
+
+
+def zero_loss(table: pandas.DataFrame) -> tuple[str, bool | None]:
+    """What is measured of "all networks are trained to near zero loss", and whether it holds; None while some that did
+    not get there had fewer epochs than the paper's."""
+    near, loss = near_zero(table), table["sample_loss"]
+    short = ~near & (table["epochs"] < PAPER_EPOCHS)
+    text = (
+        f"mean squared residual {loss.min():.2g} to {loss.max():.2g}, always predicting 0 having 1: below {NEAR_ZERO} "
+        f"at {near.sum()} of {len(table)} networks"
+    )
+    text += f"; {short.sum()} of the others had fewer epochs than the paper's {PAPER_EPOCHS}" if short.any() else ""
+    return text, None if short.any() else bool(near.all())
+
+
+def agreement(table: pandas.DataFrame) -> tuple[str, bool | None]:
+    """What is measured of "SAM's minima agree with (7)", and whether it holds for single samples at SAM's networks near
+    zero loss; None where there is none, or none of which all eigenvalues converged."""
+    singles, batches = (shares(table, batches=reading) for reading in (False, True))
+    judged = near_zero(table) & (table["rho"] > 0) & singles.notna().all(axis=1)
+    if judged.any():
+        counts = [(found[judged] <= 1).all(axis=1).sum() for found in (singles, batches)]
+        text = f"of SAM's {judged.sum()} networks near zero loss all hold at {counts[0]} for {READINGS[False]}, at "
+        text += f"{counts[1]} for {READINGS[True]}"
+    else:
+        text = "no network of SAM came near zero loss"
+    moments, a = singles[["s2", "s3", "s4"]].max(axis=1), batches["a"]
+    text += f"; of all {len(table)} networks, SGD's too, the largest of s₂, s₃, s₄ is {moments.min():.2g} to "
+    text += f"{moments.max():.2g} times its bound for {READINGS[False]}, and a {a.min():.2f} to {a.max():.2f} times "
+    text += f"its bound for {READINGS[True]}"
+    return text, bool((singles[judged] <= 1).all(axis=None)) if judged.any() else None
+
+
 def shares(table: pandas.DataFrame, *, batches: bool) -> pandas.DataFrame:
     """a, s₂, s₃ and s₄ of every network over their bounds in (7); 0 where there is no bound.
 
@@ -109,9 +143,10 @@ def bounds(table: pandas.DataFrame, *, batches: bool) -> pandas.DataFrame:
 
 def found(table: pandas.DataFrame) -> pandas.DataFrame:
     """The networks with a record of what was measured; every column is there, even if no network is."""
-    wanted = ["sample_loss", "gradient", "batch_gradient", *QUANTITIES, *(f"batch_{name}" for name in QUANTITIES[1:])]
+    wanted = ["sample_loss", "gradient", "batch_gradient", "stability", "density_nodes", "density_weights"]
+    wanted += [*QUANTITIES, *(f"batch_{name}" for name in QUANTITIES[1:])]
     table = table[table["status"] == "done"]
-    return table.reindex(columns=list(dict.fromkeys([*table, *wanted, "density_nodes", "density_weights"])))
+    return table.reindex(columns=list(dict.fromkeys([*table, *wanted])))
 
 
 def against_rho(table: pandas.DataFrame) -> pandas.DataFrame:
@@ -128,6 +163,7 @@ def against_rho(table: pandas.DataFrame) -> pandas.DataFrame:
                     value=np.nan if quantity == "a" and batches else table[column],
                     converged=[not {column, column.replace("batch_s2", "s2")} & set(flags) for flags in names],
                     bound=bounds(table, batches=batches)[quantity].replace(np.inf, np.nan),
+                    loss=table["sample_loss"],
                 )
             )
     return pandas.concat(parts)

@@ -129,15 +129,17 @@ def against_rho(tidy: pandas.DataFrame, *, title: str, columns: int = 2) -> Figu
     one (the mean over seeds), dashed between them.
 
     Columns: quantity (a panel each, in order of appearance), series (a line each), rho, seed, value (NaN for none),
-    converged, bound (NaN for none). The values of ρ stand at equal distances.
+    converged, bound (NaN for none), loss, of which the mean stands below each ρ. The values of ρ stand at equal
+    distances.
     """
     with plt.rc_context(STYLE):
         quantities, rhos = list(dict.fromkeys(tidy["quantity"])), sorted(tidy["rho"].unique())
-        rows = max(-(-len(quantities) // columns), 1)
+        loss, rows = tidy.groupby("rho")["loss"].mean(), max(-(-len(quantities) // columns), 1)
+        ticks = [f"{f'{rho:g}' if rho else 'SGD'}\n{loss[rho]:.2g}" for rho in rhos]
         figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, 3.1 * rows), squeeze=False)
         for axis, quantity in zip(axes.flat, quantities, strict=False):
             shown = tidy[tidy["quantity"] == quantity].assign(at=lambda t: t["rho"].map(rhos.index))
-            for colour, (name, line) in zip(SCALE, shown.groupby("series", sort=False), strict=False):
+            for i, (colour, (name, line)) in enumerate(zip(SCALE, shown.groupby("series", sort=False), strict=False)):
                 found, bound = line.dropna(subset="value"), line.dropna(subset="bound").groupby("at")["bound"].mean()
                 for (sgd, sure), some in found.groupby([found["rho"] == 0, found["converged"].astype(bool)]):
                     look = dict(mec=colour, mfc=colour if sure else "white", alpha=0.6, ms=4, ls="none")
@@ -146,12 +148,12 @@ def against_rho(tidy: pandas.DataFrame, *, title: str, columns: int = 2) -> Figu
                 if len(mean):
                     axis.plot(mean.index, mean, color=colour, lw=1.6, label=name)
                 if len(bound):
-                    look = dict(color=colour, ls="--", lw=1.0, marker="_", ms=14, mew=2)
+                    look = dict(color=colour, ls="--", lw=1.0, marker="_", ms=20 - 8 * i, mew=2)
                     axis.plot(bound.index, bound, label=f"bound of (7), {name}", **look)
-            axis.set_xticks(range(len(rhos)), ["SGD" if rho == 0 else f"{rho:g}" for rho in rhos])
-            axis.set(yscale="log", xlabel="ρ", ylabel=quantity)
+            axis.set_xticks(range(len(rhos)), ticks)
+            axis.set(yscale="log", xlabel="ρ, and below it the mean squared residual", ylabel=quantity)
             _plain_ticks(axis.yaxis)
-            axis.legend(fontsize=7)
+            axis.legend(fontsize=7, handlelength=4)
         for axis in axes.flat[len(quantities) :]:
             axis.set_axis_off()
         figure.suptitle(title)
@@ -187,12 +189,15 @@ def lacking(figure: Figure, table: pandas.DataFrame, unconverged: pandas.Series)
     for status in ("missing", "diverged"):
         lost = table[table["status"] == status]
         if len(lost):
-            cells = lost.groupby("rho")["seed"].agg(lambda seeds: ", ".join(map(str, sorted(seeds))))
-            cells = "; ".join(f"{f'ρ = {rho:g}' if rho else 'SGD'}, seed {seeds}" for rho, seeds in cells.items())
+            seeds = lost.groupby("rho")["seed"].agg(lambda seeds: ", ".join(map(str, sorted(seeds))))
+            names = {rho: f"SAM with ρ = {rho:g}" if rho else "SGD" for rho in seeds.index}
+            cells = [(", ".join(names[rho] for rho in group.index), some) for some, group in seeds.groupby(seeds)]
+            cells = "; ".join(f"{of}: seeds {some}" for of, some in cells)
             notes.append(f"{status}: {len(lost)} of {len(table)} networks ({cells})")
     rows = [(r, names) for r, names in zip(table.itertuples(), unconverged, strict=True) if names]
     if rows:
-        cells = (f"{', '.join(n)} of {f'ρ = {r.rho:g}' if r.rho else 'SGD'}, seed {r.seed}" for r, n in rows)
+        of = [f"SAM with ρ = {r.rho:g}" if r.rho else "SGD" for r, _ in rows]
+        cells = (f"{', '.join(n)} of {name}, seed {r.seed}" for name, (r, n) in zip(of, rows, strict=True))
         notes.append(f"not converged: {'; '.join(cells)}")
     if notes:
         lines = textwrap.wrap("; ".join(notes), round(13 * figure.get_figwidth()))
