@@ -98,8 +98,8 @@ def landscapes(tidy: pandas.DataFrame, *, title: str) -> Figure:
     """The loss along the two dominant eigenvectors around each network's weights (+), on equal axes, with the same
     contour lines and colours in every panel.
 
-    Columns: panel, u, v, loss. The grid of each panel is complete; between its points the logarithm of the loss is a
-    bicubic spline through them.
+    Columns: panel, u, v, loss. The grid of each panel is complete; between its points the loss is a bicubic spline
+    through them, nowhere below the lowest of them.
     """
     with plt.rc_context(STYLE | {"axes.grid": False}):
         panels = list(dict.fromkeys(tidy["panel"]))
@@ -109,9 +109,9 @@ def landscapes(tidy: pandas.DataFrame, *, title: str) -> Figure:
         levels = np.geomspace(max(tidy["loss"].min(), 1e-6), tidy["loss"].max(), 15) if panels else None
         for axis, panel in zip(axes[0], panels, strict=False):
             table = tidy[tidy["panel"] == panel].pivot_table(index="v", columns="u", values="loss")
-            spline = RectBivariateSpline(table.index, table.columns, np.log(table))
+            spline = RectBivariateSpline(table.index, table.columns, table)
             v, u = (np.linspace(at.min(), at.max(), FINE) for at in (table.index, table.columns))
-            loss = np.exp(spline(v, u))
+            loss = spline(v, u).clip(min=table.to_numpy().min())
             shown = axis.contourf(u, v, loss, levels=levels, norm=LogNorm(), cmap="viridis", extend="both")
             axis.contour(u, v, loss, levels=levels, colors="white", linewidths=0.5)
             axis.plot(0, 0, "+", color="white")
@@ -153,7 +153,7 @@ def against_rho(tidy: pandas.DataFrame, *, title: str, columns: int = 2) -> Figu
             axis.set_xticks(range(len(rhos)), ticks)
             axis.set(yscale="log", xlabel="ρ, and below it the mean squared residual", ylabel=quantity)
             _plain_ticks(axis.yaxis)
-            axis.legend(fontsize=7, handlelength=4)
+            axis.legend(fontsize=7, handlelength=4, loc="upper right", frameon=True)
         for axis in axes.flat[len(quantities) :]:
             axis.set_axis_off()
         figure.suptitle(title)
