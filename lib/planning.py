@@ -22,7 +22,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from lib import augment, data, ensemble, records, streams
-from lib.groups import Group, choose_device, gather, one_thread, store_of, wanting
+from lib.groups import Group, choose_device, exactly, gather, store_of, wanting
 from lib.measurement import Measurement
 from lib.runs import Run
 from lib.seeds import generator
@@ -158,7 +158,7 @@ def _alike(runs: Sequence[Run]) -> tuple[Run, ...]:
 def calibrate(runs: Sequence[Run], device: torch.device) -> Rate:
     """Time the engine of this group. The number of samples doubles until an epoch of them takes CALIBRATION_SECONDS,
     so that neither a step of microseconds nor one of minutes is timed amiss."""
-    with one_thread(device), tempfile.TemporaryDirectory() as folder:
+    with exactly(device), tempfile.TemporaryDirectory() as folder:
         stand_in = _stand_in(runs[0].dataset, Path(folder))
         engine = ensemble.engine_class(runs)([run.but(dataset=stand_in) for run in runs], device)
         batch, most = min(runs[0].batch_size, _samples(runs[0])[0]), _samples(runs[0])[0]

@@ -45,6 +45,16 @@ def test_a_figure_is_saved_as_png_svg_and_csv_and_the_same_data_give_the_same_fi
     assert len(pandas.read_csv(tmp_path / "smoke" / "fig.csv")) == 2
 
 
+def test_a_title_wider_than_its_figure_is_broken_into_lines(table, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAM_FIGURES", str(tmp_path))
+    figure = plots.training_loss(plots.curves(table), title="short\n" + "a setting that differs, " * 12)
+    plots.save(figure, "fig", plots.curves(table), "smoke")
+    figure.canvas.draw()
+    title = figure.texts[0].get_window_extent()
+    assert figure.bbox.x0 <= title.x0 < title.x1 <= figure.bbox.x1
+    assert figure.get_suptitle().startswith("short\na setting")
+
+
 def test_an_unknown_preset_is_refused_before_anything_is_written(table, tmp_path, monkeypatch):
     monkeypatch.setenv("SAM_FIGURES", str(tmp_path / "none"))
     with pytest.raises(ValueError, match="preset = 'big': must be one of smoke, lite, paper"):
