@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lib import data, hessian, losses
-from lib.lanczos import Krylov, lanczos, norm2
+from lib.lanczos import MINIMUM, Krylov, lanczos, norm2
 from lib.operators import Operator, gauss_newton_dual, gauss_newton_moment
 from lib.samples import samples
 
@@ -106,7 +106,7 @@ def _digits():
     return net, x, nn.functional.one_hot(digits.y[:100], 10).double()
 
 
-def stopping_rules(starts: int = 10, tol: float = 1e-4, minimum: int = 6) -> pandas.DataFrame:
+def stopping_rules(starts: int = 10, tol: float = 1e-4, minimum: int = MINIMUM) -> pandas.DataFrame:
     """How far the eigenvalue is off at which each rule stops, for every random start, where eigenvalues of 1 and 0.996
     are above a continuum up to 0.91: Lanczos from `minimum` products on by residual ≤ tol, by residual²/gap ≤ tol, and
     power iteration until the value changes by less than 0.1%, PyHessian's default."""
