@@ -180,7 +180,8 @@ experiments.table(grid)
 # %% [markdown]
 # Theorem 9 and the claims are about minima of zero loss. Which networks have come near it? The paper names no
 # number; here it is a mean squared residual below 0.01, of which always predicting 0 has 1. The gradient says how far
-# the weights are from any minimum; an eigenvalue that had not converged is NaN from here on.
+# the weights are from any minimum. An eigenvalue that had not converged is NaN in tables, enters no verdict, is hollow
+# in Figure 2c and named below each figure; older records of landscapes do not say.
 
 # %%
 near = minima.near_zero(done)

@@ -153,7 +153,9 @@ def against_rho(tidy: pandas.DataFrame, *, title: str, columns: int = 2) -> Figu
             axis.set_xticks(range(len(rhos)), ticks)
             axis.set(yscale="log", xlabel="ρ, and below it the mean squared residual", ylabel=quantity)
             _plain_ticks(axis.yaxis)
-            axis.legend(fontsize=7, handlelength=4, loc="upper right", frameon=True)
+            low, high = axis.get_ylim()
+            axis.set_ylim(low, high * (high / low) ** 0.4)  # room for the legend
+            axis.legend(fontsize=7, handlelength=4, loc="upper right")
         for axis in axes.flat[len(quantities) :]:
             axis.set_axis_off()
         figure.suptitle(title)
