@@ -33,6 +33,9 @@ from lib.runs import Run
 PARTS = {"all": "test_accuracy", "even": "test_accuracy_even", "odd": "test_accuracy_odd"}
 # What SAM is compared with: SGD for as many epochs, and for twice as many, which cost as many gradients.
 REFERENCES = {"SGD": 1, "SGD, twice the epochs": 2}
+# Mean accuracies that differ by less are equal: adding up in another order changes the last bits of a mean, and one
+# test sample in one run of three changes it by more than 1e-6 on every data set here.
+TIE = 1e-9
 
 
 class Fold(NamedTuple):
@@ -135,6 +138,15 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     return values.mean() - half, values.mean() + half
 
 
+def highest(accuracies: np.ndarray) -> int:
+    """Which row, one a ρ in ascending order, has the highest mean over its columns, the seeds; the first of equal ones.
+
+    Whatever chooses ρ* chooses by this, so that no two results rest on different radii of equal mean (see TIE).
+    """
+    means = np.mean(accuracies, axis=1)
+    return int(np.argmax(means >= means.max() - TIE))
+
+
 def parameters(run: Run) -> int:
     """The trainable numbers of the run's network; of a sparse one, those that its mask keeps or never covers."""
     return _parameters(run.dataset, run.model, run.width, run.sparsity, run.pruner)
@@ -186,10 +198,15 @@ class Cell:
         accuracy = self.sam.set_index(["rho", "seed"])[PARTS[part]].unstack()  # noqa: PD010 (there is one run each)
         return accuracy.reindex(columns=self.seeds(reference)).dropna()
 
-    def best(self, reference: str = "SGD", part: str = "all") -> float:
+    def best(self, reference: str = "SGD") -> float:
         """ρ* by the paper's protocol; NaN if there is none."""
-        search = self.search(reference, part)
-        return search.mean(axis=1).idxmax() if search.size else math.nan
+        search = self.search(reference, "all")
+        return search.index[highest(search.to_numpy())] if search.size else math.nan
+
+    def alone(self) -> dict[int, float]:
+        """The ρ that each seed that counts against SGD chooses by itself."""
+        search = self.search("SGD", "all")
+        return {seed: search.index[highest(search[[seed]].to_numpy())] for seed in search} if search.size else {}
 
     def edge(self, reference: str) -> bool:
         return self.best(reference) in (self.sam["rho"].min(), self.sam["rho"].max())
@@ -205,14 +222,14 @@ class Cell:
         if not len(rhos):
             return
         told = {"searched": len(rhos), "complete": self.complete(reference)}
-        sam = {part: 100 * found.to_numpy() for part, found in search.items()}
+        sam = {part: found.to_numpy() for part, found in search.items()}
         sgd = self.reference(reference).set_index("seed").loc[seeds]
         sgd = {part: 100 * sgd[column].to_numpy() for part, column in PARTS.items()}
         for (protocol, folds), (i, seed) in itertools.product(PROTOCOLS.items(), enumerate(seeds)):
             on = [j for j in range(len(seeds)) if j != i or not folds[0].others]
             if on:
-                best = [sam[fold.choose][:, on].mean(1).argmax() for fold in folds]
-                at_best = np.mean([sam[fold.report][k, i] for fold, k in zip(folds, best, strict=True)])
+                best = [highest(sam[fold.choose][:, on]) for fold in folds]
+                at_best = 100 * np.mean([sam[fold.report][k, i] for fold, k in zip(folds, best, strict=True)])
                 base = np.mean([sgd[fold.report][i] for fold in folds])
                 row = {"protocol": protocol, "seed": seed, "rho": _middle(rhos[best])}
                 yield row | {"sgd": base, "sam": at_best, "gap": at_best - base} | told

@@ -159,7 +159,7 @@ def rho_scaling(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> S
 
 
 def _rho_star(searches: list[pandas.DataFrame], sample: np.ndarray) -> np.ndarray:
-    return np.array([search.index[search.to_numpy()[:, sample].mean(1).argmax()] for search in searches])
+    return np.array([search.index[benefit.highest(search.to_numpy()[:, sample])] for search in searches])
 
 
 def _exponent(sizes: np.ndarray, rhos: np.ndarray) -> float:

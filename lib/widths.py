@@ -88,8 +88,7 @@ def best_rhos(tables: Mapping[str, pandas.DataFrame]) -> pandas.DataFrame:
         cells = [cell for cell in benefit.cells(table) if cell.complete("SGD")]
         rows += [{"workload": workload}] * (not cells)
         for cell in cells:
-            search = cell.search("SGD", "all")
-            choices = {"all": cell.best()} | {seed: search[seed].idxmax() for seed in search}
+            choices = {"all": cell.best()} | cell.alone()
             rows += [
                 {"workload": workload, "parameters": cell.labels["parameters"], "seed": str(seed), "rho": rho}
                 for seed, rho in choices.items()
