@@ -138,13 +138,13 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     return values.mean() - half, values.mean() + half
 
 
-def highest(accuracies: np.ndarray) -> int:
-    """Which row, one a ρ in ascending order, has the highest mean over its columns, the seeds; the first of equal ones.
+def highest(accuracies: np.ndarray) -> np.ndarray:
+    """Which rows, one a ρ in ascending order, have the highest mean over their columns, the seeds: several if equal.
 
-    Whatever chooses ρ* chooses by this, so that no two results rest on different radii of equal mean (see TIE).
+    Whatever chooses ρ* takes the first of these, so that no two results rest on different radii of equal mean.
     """
     means = np.mean(accuracies, axis=1)
-    return int(np.argmax(means >= means.max() - TIE))
+    return np.flatnonzero(means >= means.max() - TIE)
 
 
 def parameters(run: Run) -> int:
@@ -201,12 +201,12 @@ class Cell:
     def best(self, reference: str = "SGD") -> float:
         """ρ* by the paper's protocol; NaN if there is none."""
         search = self.search(reference, "all")
-        return search.index[highest(search.to_numpy())] if search.size else math.nan
+        return search.index[highest(search.to_numpy())[0]] if search.size else math.nan
 
     def alone(self) -> dict[int, float]:
         """The ρ that each seed that counts against SGD chooses by itself."""
         search = self.search("SGD", "all")
-        return {seed: search.index[highest(search[[seed]].to_numpy())] for seed in search} if search.size else {}
+        return {seed: search.index[highest(search[[seed]].to_numpy())[0]] for seed in search} if search.size else {}
 
     def edge(self, reference: str) -> bool:
         return self.best(reference) in (self.sam["rho"].min(), self.sam["rho"].max())
@@ -228,7 +228,7 @@ class Cell:
         for (protocol, folds), (i, seed) in itertools.product(PROTOCOLS.items(), enumerate(seeds)):
             on = [j for j in range(len(seeds)) if j != i or not folds[0].others]
             if on:
-                best = [highest(sam[fold.choose][:, on]) for fold in folds]
+                best = [highest(sam[fold.choose][:, on])[0] for fold in folds]
                 at_best = 100 * np.mean([sam[fold.report][k, i] for fold, k in zip(folds, best, strict=True)])
                 base = np.mean([sgd[fold.report][i] for fold in folds])
                 row = {"protocol": protocol, "seed": seed, "rho": _middle(rhos[best])}

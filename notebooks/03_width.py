@@ -259,7 +259,8 @@ plots.save(figure, "fig10b", points["cifar_resnet_without_decay"], preset)
 # ## Figure 5: does the best radius grow?
 #
 # $\rho^* \propto (\text{parameters})^\gamma$: the exponent is that of a line through the logarithms, its interval comes
-# from choosing all ρ* anew for every resample of the seeds. For the trend each seed chooses on its own.
+# from choosing all ρ* anew for every resample of the seeds. Of radii with equal means the smallest counts; where others
+# would change the exponent, their range is given. For the trend each seed chooses on its own.
 
 # %%
 radii = widths.best_rhos({names[name]: tables[name] for name in main})
@@ -270,8 +271,7 @@ plots.save(plots.footnote(figure, together), "fig05", radii, preset)
 # %%
 for claim, name in zip(("5a-grows", "5b-grows", "5c-grows"), main, strict=True):
     found = trends.rho_scaling(tables[name])
-    text = f"exponent {found.exponent:+.2f} (95% {found.low:+.2f} to {found.high:+.2f}); log₁₀ ρ*: "
-    text = (text if found.cells else "") + trends.describe(found.trend, "decades")
+    text = trends.describe_scaling(found)
     book.record(claim, measured=text, holds=trends.grows(found.trend), keys=tables[name]["key"])
     display(Markdown(f"**{names[name]}.** {text}."))
 

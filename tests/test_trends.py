@@ -131,6 +131,22 @@ def test_one_cell_or_one_seed_say_so_with_nan():
     assert alone.exponent > 0 and math.isnan(alone.low)
 
 
+def test_the_exponent_says_what_it_owes_to_ties():
+    runs = searched({0.25: 0.02, 1.0: 0.04, 4.0: 0.08})
+    assert (found := trends.rho_scaling(runs)).ties == (found.exponent, found.exponent)
+    assert "equal" not in trends.describe_scaling(found)
+    peak = runs["test_accuracy"].max()
+    runs.loc[(runs["width"] == 4) & (runs["rho"] == 0.01), "test_accuracy"] = peak
+    runs.loc[(runs["width"] == 0.25) & (runs["rho"] == 0.16), "test_accuracy"] = peak
+    found = trends.rho_scaling(runs)
+    sizes, rhos = zip(*found.cells, strict=True)
+    assert rhos == (0.02, 0.04, 0.01)
+    wanted = [np.polyfit(np.log(sizes), np.log(r), 1)[0] for r in ((0.16, 0.04, 0.01), (0.02, 0.04, 0.08))]
+    assert found.ties == pytest.approx(wanted)
+    assert f", {wanted[0]:+.2f} to {wanted[1]:+.2f} by other choices among equal ρ; " in trends.describe_scaling(found)
+    assert trends.describe_scaling(trends.rho_scaling(searched({1.0: 0.04}))).startswith("fewer than two such networks")
+
+
 def test_only_seeds_that_every_cell_has_count():
     runs = searched({0.25: 0.01, 1.0: 0.04})
     found = trends.rho_scaling(runs[(runs["width"] < 1) | (runs["seed"] != 2)])
