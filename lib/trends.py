@@ -57,6 +57,12 @@ def falls(found: Trend) -> bool | None:
     return found.p_falls <= LEVEL if found.least <= LEVEL else None
 
 
+def does_not_grow(found: Trend) -> bool | None:
+    """Whether no upward trend is found by a test that could have found one; None where it could not."""
+    up = grows(found)
+    return None if up is None else not up
+
+
 def describe(found: Trend, unit: str, downward: bool = False) -> str:
     """The trend in words: slope a decade with its interval, τ, p of there being none, and what it rests on.
 

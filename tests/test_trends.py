@@ -64,6 +64,12 @@ def test_values_that_all_tie_are_no_growth_rather_than_untested():
     assert trends.grows(trends.trend(frame([1, 2], [1, 2], over=(10, 100)))) is None
 
 
+def test_a_flat_or_falling_trend_does_not_grow_unless_too_little_could_tell():
+    flat, falling, growing = ([[1, 1, 1]] * 3, [[3, 2, 1]] * 3, [[1, 2, 3]] * 3)
+    assert [trends.does_not_grow(trends.trend(frame(*y))) for y in (flat, falling, growing)] == [True, True, False]
+    assert trends.does_not_grow(trends.trend(frame([1, 1], [1, 1], over=(10, 100)))) is None
+
+
 def test_beyond_eight_cells_permutations_are_sampled_close_to_the_exact_test():
     generator = np.random.default_rng(3)
     x, y = np.arange(1, 11), np.arange(10) + 6 * generator.standard_normal(10)
