@@ -61,12 +61,14 @@ def gaps(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> pandas.D
 
     Columns: those of `by`; parameters (that are trained; of a sparse network those that remain); reference, protocol;
     seed; rho, the chosen one (its geometric mean over folds); sgd and sam, the accuracies (%); gap (percentage points);
-    searched, from how many ρ it was chosen; complete, whether those seeds have records at every ρ: a search that is
-    still under way has less luck to choose from, so such cells are not to be compared with others.
+    searched, from how many ρ it was chosen; radii, how many the table asks for; complete, whether those seeds have
+    records at every ρ: a search that is still under way has less luck to choose from, so such cells are not to be
+    compared with others.
 
-    A seed counts if the reference is done and no other seed has records at more ρ; so no search is averaged with a
-    shorter one. A ρ at which SAM diverged for such a seed cannot be chosen. Of equal ρ the smallest is. Cells
-    without such a seed or ρ have no row here; `summary` names them.
+    A seed counts if the reference is done and SAM has records at the same ρ as for the other seeds that count: of all
+    such groups of seeds the one with the most ρ, then the largest, then that of the smallest seed. So no search is
+    averaged with another. A ρ at which SAM diverged for such a seed cannot be chosen. Of equal ρ the smallest is.
+    Cells without such a seed or ρ have no row here; `summary` names them.
 
     Raises ValueError for an unknown column in `by`, and for cells in which runs differ by more than ρ and seed.
     """
@@ -75,8 +77,9 @@ def gaps(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> pandas.D
         for reference in cell.references:
             rows += [cell.labels | {"reference": reference} | row for row in cell.gaps(reference)]
     columns = [*_columns(by), "parameters", "reference", "protocol", "seed", "rho", "sgd", "sam", "gap"]
-    columns += ["searched", "complete"]
-    kinds = dict.fromkeys(("rho", "sgd", "sam", "gap"), float) | dict.fromkeys(("parameters", "seed", "searched"), int)
+    columns += ["searched", "radii", "complete"]
+    kinds = dict.fromkeys(("rho", "sgd", "sam", "gap"), float)
+    kinds |= dict.fromkeys(("parameters", "seed", "searched", "radii"), int)
     kinds |= {"complete": bool, **table.dtypes[_columns(by)]}  # also where there is no row
     return pandas.DataFrame(rows, columns=columns).astype(kinds)
 
@@ -185,8 +188,11 @@ class Cell:
         """The seeds that count; see `gaps`."""
         compared = self.reference(reference)
         done = compared["seed"][compared["status"] == "done"]
-        recorded = self.sam[(self.sam["status"] != "missing") & self.sam["seed"].isin(done)].groupby("seed").size()
-        return recorded.index[recorded == recorded.max()].tolist()
+        recorded = self.sam[(self.sam["status"] != "missing") & self.sam["seed"].isin(done)]
+        groups = {}
+        for seed, rhos in recorded.groupby("seed")["rho"]:
+            groups.setdefault(frozenset(rhos), []).append(seed)
+        return groups[max(groups, key=lambda rhos: (len(rhos), len(groups[rhos])))] if groups else []
 
     def complete(self, reference: str) -> bool:
         """Whether the seeds that count have records at every ρ of the cell."""
@@ -221,7 +227,7 @@ class Cell:
         rhos, seeds = search["all"].index, search["all"].columns
         if not len(rhos):
             return
-        told = {"searched": len(rhos), "complete": self.complete(reference)}
+        told = {"searched": len(rhos), "radii": len(set(self.sam["rho"])), "complete": self.complete(reference)}
         sam = {part: found.to_numpy() for part, found in search.items()}
         sgd = self.reference(reference).set_index("seed").loc[seeds]
         sgd = {part: 100 * sgd[column].to_numpy() for part, column in PARTS.items()}

@@ -149,6 +149,20 @@ def test_a_search_that_lacks_a_rho_for_every_seed_is_not_complete():
     assert (found["seeds"], found["missing"], found["searched"], found["complete"]) == (2, 2, 1, False)
 
 
+def test_seeds_that_have_as_many_but_other_rhos_are_not_mixed_and_their_cell_stays():
+    diverged = dict(accuracy=math.nan, status="diverged")
+    first = [row(0.90, seed=0), row(0.93, seed=0, rho=0.05), row(**diverged, seed=0, rho=0.1)]
+    second = [row(0.90, seed=1), row(0.91, seed=1, rho=0.01), row(0.95, seed=1, rho=0.02)]
+    found = of(benefit.gaps(table(*first, *second)))
+    assert (found["seed"].tolist(), found["rho"].tolist(), found["searched"].tolist()) == ([0], [0.05], [1])
+    assert found["gap"].tolist() == pytest.approx([3])
+    third = [row(0.90, seed=2), row(0.93, seed=2, rho=0.01), row(0.92, seed=2, rho=0.02)]
+    found = of(benefit.gaps(table(*first, *second, *third)))  # two seeds share 0.01 and 0.02, one has the others
+    assert (found["seed"].tolist(), found["rho"].tolist(), found["radii"].tolist()) == ([1, 2], [0.02] * 2, [4] * 2)
+    fourth = [row(0.90, seed=3), *(row(0.92, seed=3, rho=rho) for rho in (0.01, 0.05, 0.1))]
+    assert of(benefit.gaps(table(*first, *second, *third, *fourth)))["seed"].tolist() == [3]  # at most ρ
+
+
 @pytest.mark.parametrize("lacking", ["sgd", "sam"])
 def test_a_cell_with_nothing_to_compare_is_named_in_the_summary_with_no_number(lacking):
     runs = pandas.concat([small(), small().assign(width=2.0, key=lambda t: t["key"] + "w")], ignore_index=True)
