@@ -538,7 +538,7 @@ def test_a_start_at_the_second_eigenvector_does_not_deceive():
     values = torch.cat([torch.linspace(-1, 0.8, 50), torch.tensor([0.9, 1.0])]).double()
     operator = spectrum(values)
     second = torch.linalg.eigh(operator.matvec(torch.eye(len(values)).double()))[1][:, -2]
-    assert lanczos.lanczos(operator, start=second, tol=1e-3, min_iterations=1).iterations > 1
+    assert lanczos.lanczos(operator, start=second, tol=1.0).iterations == 8
     assert lanczos.lanczos(operator, start=second).eigenvalue == pytest.approx(1, rel=1e-8)
 
 
