@@ -572,6 +572,8 @@ def test_operators_compose():
     one, two, three = (lanczos.Operator.dense(m) for m in (a, b, c))
     v = torch.randn(3)
     torch.testing.assert_close((one @ two**2 @ three - 2 * (one @ three)) @ v, (a @ b @ b @ c - 2 * a @ c) @ v)
+    torch.testing.assert_close((one * 2) @ c[:, 0].new_ones(4), 2 * a.sum(1))
+    torch.testing.assert_close((one * 2).T @ v, (2 * one).T @ v)
     torch.testing.assert_close((one @ two).T @ v, (a @ b).T @ v)
     torch.testing.assert_close((one.T + three) @ v, (a.T + c) @ v)
     with pytest.raises(ValueError, match=r"shape \(3, 4\) cannot be applied to shape \(3,\)"):
@@ -619,6 +621,8 @@ def test_bad_arguments():
     refused("x has 6 samples and y has 7", x=x[:6])
     refused("float32 on cpu, the model torch.float64", x=x.float())
     refused("x has entries that are NaN", x=x / 0)
+    refused(r"x is a numpy.ndarray: give a tensor, torch.as_tensor\(x\)", x=x.numpy())
+    refused("y is a builtins.list: give a tensor", y=y.tolist())
     refused("cannot take x of shape", x=x[..., :2])
     refused("labels must be 7 numbers in 0..2", y=y + 1)
     refused("labels must be", y=y[:, None])
@@ -644,6 +648,8 @@ def test_bad_models():
     refused("BatchNorm2d '1' normalizes by the statistics of the batch.*model.eval", model=convolutional().train(), x=x)
     model = convolutional()
     model[4].train()
+    refused("Dropout '4': dropout is on.*model.eval", model=model, x=x)
+    model[4].p = 1  # an integer, and no chance
     refused("Dropout '4': dropout is on.*model.eval", model=model, x=x)
     refused(
         "BatchNorm2d", model=nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), model).double().eval(), x=x
