@@ -24,6 +24,7 @@ from joblib import cpu_count
 from joblib.externals.loky import get_reusable_executor
 
 from lib import experiments, figures, groups, paths, records
+from lib.calibration import SAMPLES
 from lib.groups import Group
 from lib.measurement import Measurement
 from lib.planning import plan, summary
@@ -157,7 +158,7 @@ def _make_missing(wanted: list[Run | Measurement], store, device, deadline, exec
     for folder in dict.fromkeys([*(groups.store_of(store, what) for what in missing), groups.folder_of(store)]):
         records.check_writable(folder)
     batch = groups.gather(missing, store, device)
-    costs = {run: groups.cost(run) for group in batch for run in group.missing()}
+    costs = {run: _weight(run) for group in batch for run in group.missing()}
     fruitless = 0  # rounds without a new record, in a row
     with Progress(costs, _epochs(batch), show=progress and not paths.quiet()) as bar:
         while missing and not past(deadline):
@@ -174,6 +175,11 @@ def _make_missing(wanted: list[Run | Measurement], store, device, deadline, exec
                 time.sleep(POLL_SECONDS)
             missing = left
             batch = groups.gather(missing, store, device)
+
+
+def _weight(run: Run) -> float:
+    """The share of a run in the time to finish, in any unit. An image folder, of unknown size, counts as CIFAR-10."""
+    return groups.cost(run) * (run.n_train or SAMPLES.get(run.dataset, SAMPLES["cifar10"])[0])
 
 
 def _judge(outcomes: list, fruitless: int, *, replaceable: bool) -> None:
