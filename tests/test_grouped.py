@@ -35,11 +35,11 @@ def test_a_step_and_an_epoch_equal_those_of_the_loop(mask, schedule, precision):
     if precision == "float64":
         assert max(one_step) < 1e-14 and max(epoch) < 1e-14  # 100 roundings of 1e-16
         return
-    # In float32 a ReLU whose input is within rounding of 0 may open for one and not for the other. Where batch norm
-    # divides by a small deviation, as of the 20 samples of a layer of one pixel, the weights then part by up to 5e-4
-    # of their size within four steps; so does the loop from itself in another memory format.
+    # In float32 a ReLU whose input is within rounding of 0 may open for one and not for the other, and behind batch
+    # norm over the 20 samples of a layer of one pixel that counts: the loop itself in float64, started 3e-6 off, is off
+    # by up to 1e-3 after four steps. The kernels for channels last round twice as much, in the loop too.
     off = torch.maximum(one_step, epoch).sort().values
-    assert off[-2] < 1e-6 and off[-1] < 1e-3
+    assert off[-2] < 1e-6 and off[-1] < 5e-3
 
 
 VARIANTS = {
