@@ -2,12 +2,14 @@
 
 import csv
 import functools
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from lib import data, experiments, figures, notebooks, paths, planning, records, sweep
+from lib import data, ensemble, experiments, figures, notebooks, paths, planning, records, sweep, train
 from lib.calibration import SAMPLES, Rate
 from lib.measurement import Measurement
 from lib.runs import Run
@@ -15,6 +17,7 @@ from lib.runs import Run
 FACTORS = Run(
     dataset="factorization", model="linear2", width=4, loss="squared", lr=0.001, epochs=4, batch_size=250, momentum=0.5
 )
+CPU = torch.device("cpu")
 plan = functools.partial(planning.plan, progress=False)
 
 
@@ -53,6 +56,24 @@ def test_the_plan_of_what_is_there(tmp_path):
     assert list(table["status"]) == ["done", "diverged", "missing", "missing"]
     assert list(table["seconds"] > 0) == [False, False, True, True] and list(table["trained"]) == [4, 4, 0, 0]
     assert len(set(table["group"].dropna())) == 1 and not table["measuring"].any() and table["measurement"].isna().all()
+
+
+DIGITS = Run(dataset="digits", width=0.2, batch_size=64, momentum=0.9, epochs=20)
+
+
+@pytest.mark.parametrize(
+    "base",
+    [DIGITS, DIGITS.but(model="resnet18", width=4, epochs=2, eval_every=2, n_train=400)],
+    ids=["stack", "grouped"],
+)
+def test_the_plan_is_near_what_training_takes(base, tmp_path):
+    # given both in seconds of this thread, so that other programs do not count; measured are 0.8 to 1.1
+    runs = [base, base.but(optimizer="sam", rho=0.1)]
+    expected = plan(runs, store=tmp_path, device="cpu")["seconds"].sum()
+    engine = ensemble.engine(runs, CPU)
+    began = time.thread_time()
+    train.fit(engine)
+    assert 1 / 2 < expected / (time.thread_time() - began) < 2
 
 
 def test_an_empty_grid_has_an_empty_plan(tmp_path):
