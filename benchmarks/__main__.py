@@ -2,9 +2,9 @@
 
 import sys
 
-from benchmarks import convolutions, engine, hessian
+from benchmarks import company, engine, hessian
 
 if __name__ == "__main__":
     engine.main(list(engine.STEPS))
-    convolutions.main()
+    company.main()
     sys.exit(hessian.main([]))

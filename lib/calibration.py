@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from lib import augment, data, ensemble, streams
-from lib.groups import one_thread
+from lib.groups import exactly
 from lib.runs import Run
 from lib.seeds import generator
 from lib.train import StreamedBatches
@@ -60,7 +60,7 @@ def alike(runs: Sequence[Run]) -> tuple[Run, ...]:
 def calibrate(runs: Sequence[Run], device: torch.device) -> Rate:
     """Time the engine of this group. The number of samples doubles until an epoch of them takes CALIBRATION_SECONDS,
     so that neither a step of microseconds nor one of minutes is timed amiss."""
-    with one_thread(device), tempfile.TemporaryDirectory() as folder:
+    with exactly(device), tempfile.TemporaryDirectory() as folder:
         stand_in = _stand_in(runs[0].dataset, Path(folder))
         engine = ensemble.engine_class(runs)([run.but(dataset=stand_in) for run in runs], device)
         batch, most = min(runs[0].batch_size, samples(runs[0])[0]), samples(runs[0])[0]

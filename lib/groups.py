@@ -145,12 +145,17 @@ def choose_device(device: str | torch.device | None) -> torch.device:
 
 
 @contextlib.contextmanager
-def one_thread(device: torch.device):
-    """Within this context a CPU works with one thread: on it depend the last bits of a matrix product."""
-    threads = torch.get_num_threads()
+def exactly(device: torch.device):
+    """Within this context a CPU works with one thread, as on it depend the last bits of a matrix product, and a GPU
+    multiplies in float32 and not in tf32, whose 10 bits are too few for the correction that a small ρ makes."""
+    threads, tf32 = torch.get_num_threads(), [backend.allow_tf32 for backend in records.TF32]
     if device.type == "cpu":
         torch.set_num_threads(1)
+    for backend in records.TF32:
+        backend.allow_tf32 = False
     try:
         yield
     finally:
         torch.set_num_threads(threads)
+        for backend, allowed in zip(records.TF32, tf32, strict=True):
+            backend.allow_tf32 = allowed

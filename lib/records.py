@@ -22,6 +22,7 @@ from lib.measurement import Measurement
 from lib.runs import Run
 
 STATUSES = ("done", "diverged")
+TF32 = (torch.backends.cuda.matmul, torch.backends.cudnn)  # what may round products on a GPU to 10 bits
 
 
 class StoreError(OSError):
@@ -84,11 +85,19 @@ def write(store: Path, record: dict) -> Path:
 
 
 def replace(file: Path, text: str) -> None:
-    """Give the file this content in one go: whoever reads it, or kills this process, finds the old one or the new."""
+    """Give the file this content in one go."""
+    with replacing(file) as out:
+        out.write(text.encode())
+
+
+@contextlib.contextmanager
+def replacing(file: Path):
+    """A binary file to write that takes the place of `file` in one go at the end of this context: whoever reads it,
+    kills this process or cuts the power finds the old content or the new."""
     temporary = file.with_suffix(f".{os.getpid()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8") as out:
-            out.write(text)
+        with open(temporary, "wb") as out:
+            yield out
             out.flush()
             os.fsync(out.fileno())
         os.replace(temporary, file)
@@ -133,6 +142,7 @@ def provenance(device: torch.device) -> dict:
         "torch": torch.__version__,
         "device": hardware(device),
         "threads": torch.get_num_threads(),
+        **({"tf32": any(backend.allow_tf32 for backend in TF32)} if device.type == "cuda" else {}),
     }
 
 

@@ -6,7 +6,6 @@ accuracy at w, before each step; what `final` holds is measured after the last e
 """
 
 import math
-import os
 import time
 import warnings
 import zipfile
@@ -353,14 +352,24 @@ def _save(checkpoint: Path | None, engine, epochs: int, curves, diverged, second
 
 def save(state: dict, file: Path) -> None:
     """Write tensors to a file in one go. Raises StoreError if its folder is read-only or full."""
-    temporary = file.with_suffix(f".{os.getpid()}.tmp")
     try:
-        torch.save(state, temporary)
-        os.replace(temporary, file)
+        with records.replacing(file) as out:
+            torch.save(state, out)
     except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
         raise records.cannot_write(file.parent, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def load(file: Path, device: torch.device) -> dict:
+    """What `save` wrote, on the device. Raises whatever a damaged file makes torch raise."""
+    with zipfile.ZipFile(file) as archive:  # torch.load ignores the checksums that torch.save writes
+        if archive.testzip():
+            raise ValueError("a checksum is wrong")
+    return torch.load(file, map_location=device, weights_only=True)
+
+
+def reason(error: Exception) -> str:
+    """The first line of what an error says, or else its name."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _load(checkpoint: Path | None, engine) -> dict:
@@ -374,17 +383,15 @@ def _load(checkpoint: Path | None, engine) -> dict:
     if checkpoint is None or not checkpoint.exists():
         return fresh
     try:
-        with zipfile.ZipFile(checkpoint) as archive:  # torch.load ignores the checksums that torch.save writes
-            if archive.testzip():
-                raise ValueError("a checksum is wrong")
-        state = torch.load(checkpoint, map_location=engine.device, weights_only=True)
+        state = load(checkpoint, engine.device)
         found = {name: state[name] for name in fresh}
         if state["keys"] != [run.key for run in engine.runs]:
             raise ValueError("it is of other runs")
         engine.load_state_dict(state["engine"])
     except Exception as error:  # whatever a damaged file makes torch raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        warnings.warn(f"{checkpoint}: cannot be read ({reason}); its runs start again from epoch 0", stacklevel=2)
+        warnings.warn(
+            f"{checkpoint}: cannot be read ({reason(error)}); its runs start again from epoch 0", stacklevel=2
+        )
         engine.__init__(engine.runs, engine.device)
         return fresh
     return found

@@ -4,9 +4,12 @@ A claim is a lock on a file, which the kernel drops when its process dies, so th
 """
 
 import contextlib
+import ctypes
 import json
 import os
+import threading
 import time
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -20,6 +23,7 @@ from lib.runs import Run
 
 DONE, BUSY, STOPPED = "done", "busy", "stopped"
 SPARE = 1.5  # an epoch may take longer than the one before, and evaluations follow the last
+PROMPT = 1.0  # seconds that the operation may take at which a measurement is given up
 
 
 def work(
@@ -32,7 +36,8 @@ def work(
     """Train and measure one group and file its records: "done"; or "busy", as another process is at it, or "stopped"
     in time.
 
-    deadline: by `time.time()`; training stops, checkpointed, when there is no time for another epoch.
+    deadline: by `time.time()`; training stops, checkpointed, when there is no time for another epoch. A measurement
+        that is under way then is given up; the weights that it needs stay.
     parent: stop also once the process of this number is no longer this one's parent.
     tick: called before each epoch.
 
@@ -47,17 +52,17 @@ def work(
                     claims.enter_context(FileLock(group.lock(run), timeout=0))
             except Timeout:
                 return BUSY
-        missing = group.missing()
+        _discard_damaged(group)
         try:
-            if missing:
+            if group.missing():
                 trained = _fit(group, device, deadline, parent, tick)
                 for record in trained:
                     if groups.wanting(group.store, Run.of_record(record)):
                         records.write(group.store, record)
             for measurement in group.unmeasured():
-                if past(deadline):
-                    raise train.Stopped
-                records.write(group.store, measure(group, measurement, device))
+                with _stopping_at(deadline):
+                    found = measure(group, measurement, device)
+                records.write(group.store, found)
                 tick()
         except train.Stopped:
             return STOPPED
@@ -76,7 +81,7 @@ def _fit(group: Group, device: torch.device, deadline, parent, tick) -> list[dic
         tick()
         return (parent is not None and os.getppid() != parent) or past(deadline, SPARE * (last or expected))
 
-    with groups.one_thread(device):
+    with groups.exactly(device):
         engine = ensemble.engine(group.runs, device)
         with records.writing(group.folder):
             records.replace(group.file("runs"), json.dumps([run.as_dict() for run in group.runs]))
@@ -87,13 +92,47 @@ def _fit(group: Group, device: torch.device, deadline, parent, tick) -> list[dic
     return trained
 
 
+def _discard_damaged(group: Group) -> None:
+    """Remove weights that cannot be read, so that their run is trained again."""
+    for run in {measurement.run for measurement in group.unmeasured()}:
+        file = group.weights(run)
+        if file.exists():
+            try:
+                train.load(file, torch.device("cpu"))
+            except Exception as error:  # whatever a damaged file makes torch raise
+                warnings.warn(f"{file}: cannot be read ({train.reason(error)}); trained again", stacklevel=2)
+                with records.writing(group.folder):
+                    file.unlink()
+
+
+@contextlib.contextmanager
+def _stopping_at(deadline: float | None):
+    """Within this context train.Stopped is raised at the deadline, wherever this thread is then, or at once if it is
+    past: a measurement has no steps of its own between which to stop."""
+    if past(deadline):
+        raise train.Stopped
+    if deadline is None:
+        yield
+        return
+    here = ctypes.c_ulong(threading.get_ident())
+    stop = ctypes.pythonapi.PyThreadState_SetAsyncExc, (here, ctypes.py_object(train.Stopped))
+    timer = threading.Timer(max(deadline - time.time() - PROMPT, 0), *stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()  # if it went off just now, Stopped is raised here and not in what follows
+
+
 def measure(group: Group, measurement: Measurement, device: torch.device) -> dict:
     """The record of a measurement on a member of the group, from the weights that its training left."""
     run, began = measurement.run, time.monotonic()
     batches = train.Batches(run, device)
     before, after = (batches.network(run)[0].eval() for _ in range(2))
-    after.load_state_dict(torch.load(group.weights(run), map_location=device, weights_only=True))
-    with groups.one_thread(device):
+    after.load_state_dict(train.load(group.weights(run), device))
+    with groups.exactly(device):
         values = KINDS[measurement.kind](before, after, batches, run, **measurement.options)
         found = records.provenance(device)
     return {

@@ -1,6 +1,8 @@
 """What is measured on trained networks: specified, taken in the call that trains, filed, and found again."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -128,6 +130,38 @@ def test_a_measurement_that_fails_keeps_the_training(tmp_path, weigh, monkeypatc
         sweep.measure([Measurement(RUN, "weigh", {})], store=tmp_path)
     assert records.read(tmp_path, RUN)["status"] == "done"
     assert (tmp_path / "checkpoints" / f"{RUN.key}.weights").exists()
+
+
+@pytest.mark.parametrize("thread", [False, True], ids=["here", "in a thread"])
+def test_a_budget_gives_up_a_measurement_that_takes_too_long(tmp_path, weigh, monkeypatch, thread):
+    def slow(before, after, batches, run, *, scale: float = 1.0):
+        while len(rounds) < 200:
+            rounds.append(time.sleep(0.05))
+        return {"moved": scale}
+
+    rounds, wanted = [], [Measurement(RUN, "weigh")]
+    sweep.measure(wanted, store=tmp_path)
+    monkeypatch.setitem(measurement.KINDS, "weigh", slow)
+    wanted += [Measurement(RUN, "weigh", {"scale": scale}) for scale in (2.0, 3.0)]
+    monkeypatch.setattr(train, "fit", None)
+    began = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        found = sweep.measure(wanted, store=tmp_path, budget=2, executor=pool if thread else None)
+    assert time.monotonic() - began < 2
+    assert 0 < len(rounds) < 200
+    assert found["status"].tolist() == ["done", "missing", "missing"]
+    rounds += [None] * 200
+    assert set(sweep.measure(wanted, store=tmp_path, budget=60)["status"]) == {"done"}
+
+
+def test_damaged_weights_are_reported_and_their_run_trained_again(tmp_path, weigh):
+    first = sweep.measure([Measurement(RUN, "weigh")], store=tmp_path)
+    file = tmp_path / "checkpoints" / f"{RUN.key}.weights"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.warns(UserWarning, match=f"{RUN.key}.weights: cannot be read"):
+        again = sweep.measure([Measurement(RUN, "weigh", {"scale": 2.0})], store=tmp_path)
+    assert again["moved"][0] == 2 * first["moved"][0]
 
 
 def test_the_record_of_another_measurement_is_reported_and_taken_again(tmp_path, weigh):

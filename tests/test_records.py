@@ -1,6 +1,8 @@
 """The store of records: what is written is read back, and what is not a record is reported and never used."""
 
+import builtins
 import errno
+import io
 import json
 import os
 import resource
@@ -11,8 +13,9 @@ import warnings
 import pytest
 import torch
 
-from lib import records
+from lib import ensemble, groups, records, train
 from lib.runs import Run
+from lib.sweep import sweep
 
 RUN = Run(dataset="factorization", model="linear2", width=4, loss="squared", epochs=2)
 PROVENANCE = records.provenance(torch.device("cpu"))  # taken once: it holds the time
@@ -106,6 +109,39 @@ def test_a_store_that_fails_loses_no_record_and_leaves_no_rubbish(tmp_path, monk
     assert records.read(tmp_path, RUN) == record()
 
 
+@pytest.mark.parametrize("checkpoint_seconds", [-1.0, 15.0], ids=["before a checkpoint", "before the record"])
+def test_a_store_that_becomes_read_only_in_training_loses_nothing(tmp_path, monkeypatch, checkpoint_seconds):
+    sweep([RUN], store=tmp_path)
+    before = records.path(tmp_path, RUN).read_bytes()
+    longer, epoch = RUN.but(epochs=5), ensemble.Stack.epoch
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", checkpoint_seconds)
+
+    def fail(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    def only_reading(file, mode="r", *rest, open=open, **more):
+        return open(file, mode, *rest, **more) if set(mode) <= {*"rbt"} else fail()
+
+    with monkeypatch.context() as patch:
+
+        def flipping(engine, number):
+            if number == 3:
+                for module, name, value in (
+                    (builtins, "open", only_reading),
+                    (io, "open", only_reading),
+                    (os, "replace", fail),
+                    (os, "unlink", fail),
+                ):
+                    patch.setattr(module, name, value)
+            return epoch(engine, number)
+
+        patch.setattr(ensemble.Stack, "epoch", flipping)
+        with pytest.raises(records.StoreError, match=r"Read-only file system\. Finished runs are safe"):
+            sweep([RUN, longer], store=tmp_path)
+    assert records.path(tmp_path, RUN).read_bytes() == before
+    assert set(sweep([RUN, longer], store=tmp_path)["status"]) == {"done"}
+
+
 def test_a_file_too_large_for_the_kernel_is_a_store_error(tmp_path):
     records.write(tmp_path, record())
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -140,3 +176,19 @@ def test_provenance_says_which_code_and_machine():
     found = records.provenance(torch.device("cpu"))
     assert set(found) == {"commit", "date", "python", "torch", "device", "threads"}
     assert found["torch"] == torch.__version__ and found["device"]
+
+
+def test_a_gpu_multiplies_in_float32_and_the_record_says_so(monkeypatch):
+    monkeypatch.setattr(records, "hardware", lambda _: "a GPU")
+    gpu, before = torch.device("cuda"), [backend.allow_tf32 for backend in records.TF32]
+    try:
+        for backend in records.TF32:
+            backend.allow_tf32 = True
+        assert records.provenance(gpu)["tf32"] is True
+        with groups.exactly(gpu):
+            assert records.provenance(gpu)["tf32"] is False
+            assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+        assert all(backend.allow_tf32 for backend in records.TF32)
+    finally:
+        for backend, allowed in zip(records.TF32, before, strict=True):
+            backend.allow_tf32 = allowed

@@ -69,9 +69,13 @@ def footnote(figure: Figure, table: pandas.DataFrame, by: str = "width") -> Figu
     if lost:
         notes.append(f"layers without a weight left: {'; '.join(lost)}")
     if notes:
-        lines = textwrap.wrap("; ".join(notes), round(13 * figure.get_figwidth()))
-        figure.supxlabel("\n".join(lines), fontsize=8, color="#AA3377")
+        figure.supxlabel(_broken("; ".join(notes), 13 * figure.get_figwidth()), fontsize=8, color="#AA3377")
     return figure
+
+
+def _broken(text: str, width: float) -> str:
+    """The text with every line broken to at most so many characters."""
+    return "\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, round(width)))
 
 
 def _network(run, by: str) -> str:
@@ -92,10 +96,14 @@ def title(what: str, table: pandas.DataFrame, preset: str) -> str:
 
 
 def save(figure: Figure, name: str, data: pandas.DataFrame, preset: str) -> Figure:
-    """Write figures/<preset>/<name>.png, .svg and, of the plotted `data`, .csv; return the figure."""
+    """Write figures/<preset>/<name>.png, .svg and, of the plotted `data`, .csv; return the figure.
+
+    Lines of its title that are wider than the figure are broken."""
     folder = paths.figures() / check_preset(preset)
     folder.mkdir(parents=True, exist_ok=True)
     with plt.rc_context(STYLE):
+        if figure.get_suptitle():
+            figure.suptitle(_broken(figure.get_suptitle(), 11.5 * figure.get_figwidth()))
         figure.savefig(folder / f"{name}.png", metadata={"Software": None})
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
     data.to_csv(folder / f"{name}.csv", index=False, float_format="%.9g")
