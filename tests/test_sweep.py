@@ -734,13 +734,16 @@ def test_the_command_goes_on_until_its_budgets_were_enough(tmp_path, capsys, mon
     epoch = ensemble.Stack.epoch
     monkeypatch.setattr(ensemble.Stack, "epoch", lambda self, i: time.sleep(0.02) or epoch(self, i))
     monkeypatch.setattr(planning, "calibrate", lambda *_: planning.Rate(0.02 / 1000, 0.0))
-    command = ["matrix_factorization", "--store", str(tmp_path), "--where", "seed == 0 and width == 4"]
+    runs = [
+        r for r in experiments.factorization_batches("smoke") if r.batch_size == 1000 and r.width == 4
+    ]  # of one step
+    command = ["factorization_batches", "--store", str(tmp_path), "--where", "batch_size == 1000 and width == 4"]
     told, trained = [], []
-    while told[-1:] != ["3 done\n"] and len(told) < 30:
+    while told[-1:] != ["2 done\n"] and len(told) < 30:
         assert sweep.main([*command, "--budget", "0.02m"]) == 0
         told.append(capsys.readouterr().out)
-        trained.append(sweep.plan(experiments.matrix_factorization("smoke")[:1], store=tmp_path)["trained"][0])
-    assert 1 < len(told) < 30 and set(told[:-1]) == {"3 missing; out of time, run again to go on\n"}
+        trained.append(sweep.plan(runs, store=tmp_path)["trained"][0])
+    assert 1 < len(told) < 30 and set(told[:-1]) == {"2 missing; out of time, run again to go on\n"}
     assert trained == sorted(set(trained)) and trained[0] > 0 and trained[-1] == 100
 
 
