@@ -35,7 +35,7 @@ test: setup  ## lint, unit tests, and the committed notebooks executed by nbval
 lab: setup  ## open JupyterLab on the notebooks
 	$(RUN) -m jupyter lab notebooks
 
-plan: setup  ## what is cached, what is missing, and what that would cost on this machine
+plan: setup  ## what is cached and missing for each figure, and what that would cost on this machine
 	$(RUN) -m lib.sweep --plan --preset $(PRESET)
 
 notebooks: setup  ## execute the committed .ipynb again

@@ -7,6 +7,7 @@
 | paper | MNIST, cifar10, ImageNet | Appendix A to the letter |
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import pandas
@@ -202,8 +203,13 @@ def sparsified(dense: Run, widths: Sequence[float], rhos: Sequence[float], seeds
 
 
 def _outline(run: Run) -> nn.Module:
-    classes, in_shape = data.shapes(run.dataset)
-    return models.outline(run.model, width=run.width, in_shape=in_shape, classes=classes, **run.options)
+    return _network(run.dataset, run.model, run.width, **run.options)
+
+
+@functools.cache  # a grid has many runs of one network
+def _network(dataset: str, model: str, width: float, **options: str) -> nn.Module:
+    classes, in_shape = data.shapes(dataset)
+    return models.outline(model, width=width, in_shape=in_shape, classes=classes, **options)
 
 
 def mnist_sparse(preset: str) -> list[Run]:

@@ -23,7 +23,8 @@ import torch
 from joblib import cpu_count
 from joblib.externals.loky import get_reusable_executor
 
-from lib import experiments, groups, paths, records
+from lib import experiments, figures, groups, paths, records
+from lib.calibration import SAMPLES
 from lib.groups import Group
 from lib.measurement import Measurement
 from lib.planning import plan, summary
@@ -157,7 +158,7 @@ def _make_missing(wanted: list[Run | Measurement], store, device, deadline, exec
     for folder in dict.fromkeys([*(groups.store_of(store, what) for what in missing), groups.folder_of(store)]):
         records.check_writable(folder)
     batch = groups.gather(missing, store, device)
-    costs = {run: groups.cost(run) for group in batch for run in group.missing()}
+    costs = {run: _weight(run) for group in batch for run in group.missing()}
     fruitless = 0  # rounds without a new record, in a row
     with Progress(costs, _epochs(batch), show=progress and not paths.quiet()) as bar:
         while missing and not past(deadline):
@@ -174,6 +175,11 @@ def _make_missing(wanted: list[Run | Measurement], store, device, deadline, exec
                 time.sleep(POLL_SECONDS)
             missing = left
             batch = groups.gather(missing, store, device)
+
+
+def _weight(run: Run) -> float:
+    """The share of a run in the time to finish, in any unit. An image folder, of unknown size, counts as CIFAR-10."""
+    return groups.cost(run) * (run.n_train or SAMPLES.get(run.dataset, SAMPLES["cifar10"])[0])
 
 
 def _judge(outcomes: list, fruitless: int, *, replaceable: bool) -> None:
@@ -247,7 +253,9 @@ def main(arguments: list[str] | None = None) -> int:
     """`python -m lib.sweep EXPERIMENT --preset P`: train a grid, or with --plan say what it would take."""
     names = ", ".join(experiments.EXPERIMENTS)
     parser = argparse.ArgumentParser(prog="python -m lib.sweep", description=main.__doc__)
-    parser.add_argument("experiment", nargs="*", metavar="EXPERIMENT", help=f"{names}; with --plan by default all")
+    parser.add_argument(
+        "experiment", nargs="*", metavar="EXPERIMENT", help=f"{names}; with --plan by default all figures"
+    )
     parser.add_argument("--preset", choices=experiments.PRESETS, default="smoke")
     parser.add_argument("--where", help="a pandas query that narrows the grid, such as 'width <= 1'")
     parser.add_argument("--plan", action="store_true", help="train nothing; say what is cached, missing, and its cost")
@@ -260,15 +268,19 @@ def main(arguments: list[str] | None = None) -> int:
         told = f"unknown experiment {', '.join(unknown)}" if unknown else "no experiment given"
         parser.error(f"{told}; there are {names}")
     try:
-        chosen = given.experiment or list(experiments.EXPERIMENTS)
-        grids = {name: _where(experiments.EXPERIMENTS[name](given.preset), given.where) for name in chosen}
+        if given.experiment:
+            grids = {name: experiments.EXPERIMENTS[name](given.preset) for name in given.experiment}
+        else:
+            grids = figures.grids(given.preset)
+        together = _where(list(dict.fromkeys(what for grid in grids.values() for what in grid)), given.where)
         if given.plan:
-            table = summary(grids, store=given.store, device=given.device)
-            print(f"{given.preset}, on {records.hardware(groups.choose_device(given.device))}:")
-            print(table.round({"hours": 3, "memory_GB": 2}).to_string())
+            kept = set(together)
+            grids = {name: [what for what in grid if what in kept] for name, grid in grids.items()}
+            if len(grids) > 1:
+                grids["all"] = together
+            _print_plan(given.preset, grids, groups.choose_device(given.device), given.store)
             return 0
         options = {"store": given.store, "device": given.device, "budget": given.budget}
-        together = list(dict.fromkeys(what for grid in grids.values() for what in grid))
         made = [
             call(part, **options)[["key", "status"]]
             for kind, call in ((Run, sweep), (Measurement, measure))
@@ -284,6 +296,19 @@ def main(arguments: list[str] | None = None) -> int:
     more = "; out of time, run again to go on" if "missing" in counts else ""
     print(", ".join(f"{n} {status}" for status, n in counts.items()) + more)
     return 0
+
+
+def _print_plan(preset: str, grids: dict, device: torch.device, store) -> None:
+    table = summary(grids, store=store, device=device)
+    table.index = [" ".join(name) if isinstance(name, tuple) else name for name in table.index]
+    unit = "core_hours: of one of its cores; hours: of all" if device.type == "cpu" else "GPU_hours: of this GPU"
+    print(f"{preset}, on {records.hardware(device)} ({unit}):")
+    print(table.round(3).to_string(na_rep=""))
+    print("A run, or a measurement, that several rows share counts in each, but once where they are summed.")
+    print(
+        "training: by timing it here. measuring: by what such measurements took that have a record, on whatever machine"
+        " they were taken; without those that have none."
+    )
 
 
 def _where(grid: list[Run | Measurement], query: str | None) -> list[Run | Measurement]:

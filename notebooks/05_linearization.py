@@ -120,7 +120,7 @@ figure = plots.along_alpha(
     levels={"loss": ("untrained", 1.0)},
 )
 shown = ["key", "run_key", "label", "alpha", "rho", "seed", "status"]
-plots.footnote(figure, runs, by="alpha", label="label")
+plots.footnote(figure, runs, by="alpha")
 plots.save(figure, "fig17a", runs[[*shown, "accuracy", "loss"]], preset)
 
 # %% [markdown]
@@ -135,7 +135,7 @@ figure = plots.along_alpha(
     title=plots.title("VGG-11, activations as at initialization", runs, preset),
     panels={"stability": "stability of activations (%)"},
 )
-plots.footnote(figure, runs, by="alpha", label="label")
+plots.footnote(figure, runs, by="alpha")
 plots.save(figure, "fig17b", runs[[*shown, "stability"]], preset)
 
 # %%
@@ -213,7 +213,7 @@ figure = plots.along_alpha(
     levels={} if math.isnan(start) else {"sharpness": ("before training", start)},
 )
 columns = [*shown, "gap", "kernel_change", "kernel_cosine", "start_sharpness", "sharpness"]
-plots.footnote(figure, pandas.concat([runs, plain]), by="alpha", label="label")
+plots.footnote(figure, pandas.concat([runs, plain.assign(model="tangent model")]), by="alpha")
 plots.save(figure, "fig17_tangent", runs[columns], preset)
 
 # %%
@@ -268,7 +268,7 @@ figure = plots.along_alpha(
     levels={"swing": ("as long as a label", 1.0)},
 )
 columns = [*shown, "distance", "start_norm", "swing", "ascent_stability"]
-plots.footnote(figure, runs, by="alpha", label="label")
+plots.footnote(figure, runs, by="alpha")
 plots.save(figure, "fig17_distance", runs[columns], preset)
 
 # %% [markdown]
@@ -356,7 +356,7 @@ figure = plots.along_alpha(
     logs=("distance",),
 )
 columns = [*shown, "accuracy", "stability", "distance", "gap", "swing"]
-plots.footnote(figure, together, by="alpha", label="label")
+plots.footnote(figure, together, by="alpha")
 plots.save(figure, "fig17_scaled", together[columns], preset)
 
 # %%

@@ -5,6 +5,7 @@ import random
 
 import pytest
 import torch
+from equality import SCHEDULES, differences, every_case, masked, second_epoch
 from torch import nn
 
 from lib import ensemble, models, train
@@ -52,15 +53,23 @@ def close(value):
 
 # A stack against the loop
 
+
+@every_case
+def test_a_step_and_an_epoch_equal_those_of_the_loop(mask, schedule, precision):
+    base = MLP.but(momentum=0.9, weight_decay=0.01, epochs=2, precision=precision, **SCHEDULES[schedule])
+    runs = masked(grid(base), mask)
+    one_step, epoch = differences(second_epoch(Stack(runs, CPU)), runs)
+    # The roundings of the weights themselves, 6e-8 or 1e-16 of their size a step, and as much again of the gradients,
+    # whose sums of at most 64 terms are taken in another order.
+    unit = 6e-8 if precision == "float32" else 1.1e-16
+    assert max(one_step) < 4 * unit and max(epoch) < 3 * 4 * unit
+
+
+# The same with other losses, models and sizes
 VARIANTS = {
     "plain": MLP,
     "momentum": MLP.but(momentum=0.9),
     "weight decay": MLP.but(weight_decay=0.01),
-    "momentum and weight decay": MLP.but(momentum=0.9, weight_decay=0.01),
-    "inverse": MLP.but(schedule="inverse", epochs=4),
-    "step": MLP.but(schedule="step", epochs=4),
-    "cosine": MLP.but(schedule="cosine", epochs=4),
-    "warmup_cosine": MLP.but(schedule="warmup_cosine", warmup_steps=5, epochs=4),
     "squared": MLP.but(loss="squared"),
     "mse": MLP.but(loss="mse"),
     "linear2 on digits": MLP.but(model="linear2", width=3),
@@ -68,9 +77,6 @@ VARIANTS = {
     "half the regression": LINEAR.but(loss="mse"),
     "batches of more samples than inputs": MLP.but(batch_size=70),
     "large hidden layers": MLP.but(width=0.2, batch_size=5, n_train=15, momentum=0.9, weight_decay=0.01),
-    "sparse": MLP.but(sparsity=0.5, momentum=0.9, weight_decay=0.01),
-    "sparse by SNIP": MLP.but(sparsity=0.8, pruner="snip"),
-    "sparse by a pattern": MLP.but(sparsity=0.5, pruner="2:4", momentum=0.9),
 }
 
 
@@ -94,7 +100,7 @@ def test_a_stack_equals_its_runs_trained_alone(variant, steps, seeds):
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)], ids=["one seed", "two seeds"])
-@pytest.mark.parametrize("variant", ["momentum and weight decay", "squared", "linear2 on digits"])
+@pytest.mark.parametrize("variant", ["squared", "linear2 on digits"])
 def test_in_float32_a_stack_is_as_exact_as_the_loop(variant, seeds):
     # given the run in float64 as the truth, then the stack in float32 is off by no more than the loop in float32 is,
     # but for the luck of single roundings: four times, as two random errors of one size seldom differ by.

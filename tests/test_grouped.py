@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from equality import SCHEDULES, differences, every_case, masked, second_epoch
 from torch import nn
 
 from lib import ensemble, models, train
@@ -26,11 +27,24 @@ def vector(model: nn.Module) -> torch.Tensor:
     return torch.cat([value.flatten().double() for value in model.state_dict().values()])
 
 
+@every_case
+def test_a_step_and_an_epoch_equal_those_of_the_loop(mask, schedule, precision):
+    base = RESNET.but(weight_decay=0.01, precision=precision, **SCHEDULES[schedule])
+    runs = masked(grid(base), mask)
+    one_step, epoch = differences(second_epoch(Grouped(runs, CPU)), runs)
+    if precision == "float64":
+        assert max(one_step) < 1e-14 and max(epoch) < 1e-14  # 100 roundings of 1e-16
+        return
+    # In float32 a ReLU whose input is within rounding of 0 may open for one and not for the other, and behind batch
+    # norm over the 20 samples of a layer of one pixel that counts: the loop itself in float64, started 3e-6 off, is off
+    # by up to 1e-3 after four steps. The kernels for channels last round twice as much, in the loop too.
+    off = torch.maximum(one_step, epoch).sort().values
+    assert off[-2] < 1e-6 and off[-1] < 5e-3
+
+
 VARIANTS = {
     "momentum": RESNET,
-    "weight decay and cosine": RESNET.but(weight_decay=0.01, schedule="cosine"),
     "squared": RESNET.but(loss="squared", lr=1e-4),
-    "sparse": RESNET.but(sparsity=0.5, weight_decay=0.01),
 }
 
 

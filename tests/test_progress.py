@@ -59,6 +59,21 @@ def test_what_was_trained_before_says_nothing_about_the_speed(log, capsys, monke
     assert float(last.split(", ")[-1].split()[0]) <= 1 and "0 epochs/s" not in last  # one epoch, not 29
 
 
+def test_the_time_to_finish_is_that_of_the_work_left_at_the_speed_so_far(log, capsys, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with Progress(COSTS, {RUNS[0]: 5}, show=True) as bar:  # 9.5 of 10 are left
+        for seconds, epochs, told in [
+            (10, {RUNS[0]: 10}, "1/3 runs  10%|#         | 00:10 elapsed, 03:00 to go, 0.5 epochs/s"),  # 9 at 0.05/s
+            (10, {RUNS[2]: 5}, "1/3 runs  50%|#####     | 00:20 elapsed, 00:22 to go, 0.5 epochs/s"),  # 5 at 4.5/20
+            (25, {RUNS[2]: 10}, "2/3 runs  90%|######### | 00:45 elapsed, 00:05 to go, 0.333 epochs/s"),  # 1 at 8.5/45
+        ]:
+            now[0] += seconds
+            bar.advance(epochs)
+            assert re.sub(r"\|.*\|", "", lines(capsys)[-1]) == re.sub(r"\|.*\|", "", told)
+
+
 def test_a_run_that_repeats_epochs_stands_still(log, capsys):
     with Progress(COSTS, {}, show=True) as bar:
         bar.advance({RUNS[2]: 5})

@@ -7,7 +7,7 @@ from PIL import Image
 from torch import nn
 from torchvision.transforms import v2
 
-from lib import data, planning, streams, train
+from lib import calibration, data, planning, streams, train
 from lib.data import DataUnavailable
 from lib.runs import Run
 from lib.seeds import derive, generator
@@ -200,9 +200,9 @@ def test_the_plan_of_imagenet_needs_no_data(tmp_path, monkeypatch):
 
 def test_workers_decode_beside_the_gpu_so_the_slower_of_the_two_sets_the_pace(run, monkeypatch):
     batches = train.StreamedBatches(run, CPU)
-    monkeypatch.setattr(planning, "_time", lambda call, device: 0.12)  # 12 images: 10 ms each
+    monkeypatch.setattr(calibration, "_time", lambda call, device: 0.12)  # 12 images: 10 ms each
     monkeypatch.setattr(streams, "workers", lambda device: 4)
-    found = planning._beside_workers(planning.Rate(0.010 + 0.001, 0.010 + 0.005), batches, CPU)
+    found = calibration._beside_workers(calibration.Rate(0.010 + 0.001, 0.010 + 0.005), batches, CPU)
     assert found == pytest.approx((0.0025, 0.005))
     monkeypatch.setattr(streams, "workers", lambda device: 0)
-    assert planning._beside_workers(planning.Rate(1.0, 2.0), batches, CPU) == (1.0, 2.0)
+    assert calibration._beside_workers(calibration.Rate(1.0, 2.0), batches, CPU) == (1.0, 2.0)

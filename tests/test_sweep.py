@@ -27,7 +27,7 @@ import torch
 from filelock import FileLock, Timeout
 from joblib.externals.loky import reusable_executor
 
-from lib import data, ensemble, groups, paths, planning, records, sweep, train, work
+from lib import data, ensemble, experiments, groups, paths, planning, records, sweep, train, work
 from lib.runs import Run
 
 FACTORS = Run(
@@ -118,7 +118,6 @@ def test_reading_makes_no_file_or_folder(tmp_path, monkeypatch):
 def test_an_empty_grid_gives_an_empty_table(tmp_path, expected):
     found = sweep.sweep([], store=tmp_path / "store")
     assert len(found) == 0 and list(found.columns) == list(expected.columns)
-    assert list(sweep.plan([]).columns)[-4:] == ["trained", "seconds", "group", "memory"]
     assert not (tmp_path / "store").exists()
 
 
@@ -195,6 +194,58 @@ def test_no_progress_under_ci_nor_when_told(tmp_path, monkeypatch, capfd):
     assert capfd.readouterr() == ("", "")
     sweep.sweep([FACTORS.but(seed=2)], store=tmp_path)
     assert re.search(r"1/1 runs 100%", capfd.readouterr().err)
+
+
+def test_epochs_weigh_by_network_gradients_and_samples():
+    few = sweep._weight(DIGITS.but(n_train=100))
+    assert sweep._weight(DIGITS.but(n_train=0)) / few == pytest.approx(1437 / 100)
+    assert sweep._weight(DIGITS.but(n_train=100, optimizer="sam", rho=0.1, epochs=8)) / few == pytest.approx(4)
+
+
+# Engines and threads
+
+
+@pytest.fixture
+def two_threads():
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("run", [DIGITS, RESNET], ids=["stack", "loop"])
+def test_training_takes_one_thread_however_many_there_are(tmp_path, monkeypatch, two_threads, run):
+    seen, engine = set(), ensemble.engine_class([run])
+    for name in ("__init__", "epoch", "evaluate"):
+        original = getattr(engine, name)
+        monkeypatch.setattr(engine, name, lambda *given, of=original: seen.add(torch.get_num_threads()) or of(*given))
+    found = sweep.sweep([run], store=tmp_path)
+    assert seen == {1} and found["provenance"][0]["threads"] == 1 and torch.get_num_threads() == 2
+
+
+def test_smoke_figures_use_the_engines(tmp_path):
+    perceptrons, resnets = (
+        [run.but(epochs=1, n_train=64) for run in name("smoke")]  # of which the choice does not depend
+        for name in (experiments.mnist_mlp, experiments.cifar_resnet)
+    )
+    for runs, engines in [
+        (perceptrons, {0.05: ("stack", 6), 0.2: ("stack", 6), 1.0: ("stack", 6)}),
+        (resnets, {4.0: ("grouped", 2), 16.0: ("loop", 1)}),
+    ]:
+        found = sweep.sweep(runs, store=tmp_path)
+        most = {width: max(p["group"] for p in part["provenance"]) for width, part in found.groupby("width")}
+        names = {width: {p["engine"] for p in part["provenance"]} for width, part in found.groupby("width")}
+        assert {width: (*names[width], most[width]) for width in names} == engines
+
+
+@pytest.mark.parametrize("base", [DIGITS, RESNET.but(width=2)], ids=["stack", "grouped"])
+def test_the_same_grid_twice_gives_the_same_bytes(tmp_path, base):
+    runs, bytes_ = optimizers(base, seeds=(0, 1)), []
+    for store in (tmp_path / "first", tmp_path / "second"):
+        found = sweep.sweep(runs, store=store)
+        assert {p["engine"] for p in found["provenance"]} == {"stack" if base == DIGITS else "grouped"}
+        lines = [records.path(store, run).read_bytes().splitlines() for run in runs]  # one line a part
+        bytes_.append([[line for line in record if not line.startswith(b'"provenance"')] for record in lines])
+    assert bytes_[0] == bytes_[1] and all(len(record) == 2 + len(Run.PARTS) - 1 for record in bytes_[0])
 
 
 # Executors
@@ -507,6 +558,21 @@ def test_a_budget_stops_in_time_and_the_next_call_goes_on(tmp_path, monkeypatch,
     check_store(tmp_path, grid()[:6])
 
 
+def test_a_budget_stops_the_workers_of_the_local_pool(tmp_path, monkeypatch, undisturbed):
+    runs, _, table = undisturbed
+    monkeypatch.setattr(sweep, "cpu_count", lambda: 2)
+    sweep.sweep([FACTORS, DIGITS], store=tmp_path / "other")  # so that the workers have started
+    took = sum(p["seconds"] for p in table["provenance"][:3])  # of one of two groups
+    began, budget = time.monotonic(), 0.5 + took / 2
+    found = sweep.sweep(runs, store=tmp_path / "store", budget=budget)
+    assert time.monotonic() - began < budget + 1.5
+    assert set(found["status"]) == {"missing"}
+    plan = sweep.plan(runs, store=tmp_path / "store", progress=False)
+    assert set(plan["status"]) == {"begun"} and (plan["trained"] > 0).all()
+    check(sweep.sweep(runs, store=tmp_path / "store", budget="5m"), table)
+    check_store(tmp_path / "store", runs)
+
+
 def test_a_budget_too_short_for_an_epoch_trains_nothing(tmp_path, monkeypatch):
     trained = spy(monkeypatch)
     monkeypatch.setattr(planning, "calibrate", lambda *_: planning.Rate(1.0, 1.0))
@@ -541,34 +607,60 @@ def fork():
     return start
 
 
+def many_groups() -> list[Run]:
+    """Sixteen groups of a tenth of a second, so that records are written all the time."""
+    rates = [0.001 + i * 1e-5 for i in range(8)]
+    return [
+        run.but(lr=lr)
+        for lr in rates
+        for base in (FACTORS.but(epochs=20), DIGITS.but(epochs=10))
+        for run in optimizers(base)
+    ]
+
+
 def test_killed_at_twenty_moments_the_table_is_the_same(tmp_path, fork):
-    runs, store, moments = grid(epochs=250), tmp_path / "store", random.Random(0)
-    whole = sweep.sweep(runs, store=tmp_path / "whole")
-    killed = 0
-    for _ in range(20):
-        process = fork(runs, store, tmp_path / "log")
-        epochs = _epochs(store)
-        while process.is_alive() and _epochs(store) == epochs:
-            time.sleep(0.01)  # it is under way
-        process.join(moments.uniform(0, 0.1))
-        killed += process.is_alive()
+    # given how long a process takes to begin, and to do all
+    runs, moments = many_groups(), random.Random(0)
+    fork([], tmp_path, tmp_path / "log").join()  # starts the server
+    began, process = time.monotonic(), fork(runs, tmp_path / "whole", tmp_path / "log")
+    while not list(tmp_path.glob("whole/checkpoints/*.progress")) and process.is_alive():
+        time.sleep(0.001)
+    start = time.monotonic() - began
+    process.join()
+    life = start + (time.monotonic() - began - start) / 16  # twenty such lives do not do all
+    whole = sweep.sweep(runs, store=tmp_path / "whole", train=False)
+    assert set(whole["status"]) == {"done"}
+    # when processes are killed while they start, at any moment of their life, and while they file records
+    kills, stores = dict.fromkeys(("start", "life", "record"), 0), [tmp_path / "0"]
+    while sum(kills.values()) < 20:
+        phase, store = ("start", "life", "life", "record")[sum(kills.values()) % 4], stores[-1]
+        files, process = set(store.glob("*")), fork(runs, store, tmp_path / "log")
+        if phase == "record":
+            while process.is_alive() and not any(
+                ".json" in f.name or ".tmp" in f.name for f in {*store.glob("*")} - files
+            ):
+                time.sleep(0.0005)
+        else:
+            process.join(moments.uniform(0, start if phase == "start" else life))
         process.kill()
         process.join()
+        if process.exitcode == 0:  # all was done before; go on with another store
+            stores.append(tmp_path / str(len(stores)))
+            continue
+        assert process.exitcode == -signal.SIGKILL
+        kills[phase] += 1
         files = list(store.rglob("*.json"))
         assert {f.stem for f in files} <= {run.key for run in runs} and all(f.parent == store for f in files)
         with warnings.catch_warnings(action="error", category=records.RecordWarning):
             sweep.sweep(runs, store=store, train=False)
-    assert killed >= 10
-    process = fork(runs, store, tmp_path / "log")
+    assert kills == {"start": 5, "life": 10, "record": 5}
+    # then at the end the table is that of the process that was not disturbed
+    process = fork(runs, stores[-1], tmp_path / "log")
     process.join()
     assert process.exitcode == 0
-    check(sweep.sweep(runs, store=store, train=False), whole)
-    check_records(store, runs)  # a kill after the last record may leave a file of finished work
-
-
-def _epochs(store) -> list:
-    """What changes whenever an epoch begins."""
-    return sorted((f.name, f.stat().st_mtime_ns) for f in store.glob("checkpoints/*.progress") if f.exists())
+    for store in stores:
+        check(sweep.sweep(runs, store=store, train=False), whole)
+        check_records(store, runs)  # a kill after the last record may leave a file of finished work
 
 
 def test_two_processes_share_the_work_and_do_nothing_twice(tmp_path, fork):
@@ -621,55 +713,6 @@ def test_workers_stop_when_their_parent_is_killed(tmp_path):
     assert len(list(tmp_path.glob("checkpoints/*.pt"))) == 2  # each has left its checkpoint
 
 
-# The plan
-
-
-def test_the_plan_needs_no_data(tmp_path, monkeypatch):
-    monkeypatch.setenv("SAM_DATA", str(tmp_path / "absent"))
-    sgd = Run(width=2, momentum=0.9)
-    sam = sgd.but(optimizer="sam", rho=0.1)
-    resnet = Run(dataset="cifar10", model="resnet18", width=4)
-    table = sweep.plan([sgd, sgd.but(epochs=50), sam, resnet, sgd], store=tmp_path)
-    assert list(table["key"]) == [run.key for run in (sgd, sgd.but(epochs=50), sam, resnet, sgd)]
-    assert (table["seconds"] > 0).all() and set(table["status"]) == {"missing"} and not table["trained"].any()
-    assert table["group"].nunique() == 4 and table["seconds"][4] == table["seconds"][0]
-    # Half the epochs cost half as much, apart from the final evaluation.
-    assert 0.5 <= table["seconds"][1] / table["seconds"][0] < 0.52
-    # An mlp of 784–600–200–10: weights, gradients, momentum and, for SAM, the perturbed weights; 70,000 images.
-    parameters, images = 785 * 600 + 601 * 200 + 201 * 10, 4 * 784 * 70_000
-    assert list(table["memory"][[0, 2]]) == [4 * 3 * parameters + images, 4 * 4 * parameters + images]
-
-
-def test_the_plan_of_what_is_there(tmp_path):
-    sweep.sweep([FACTORS, FACTORS.but(lr=1e6)], store=tmp_path)
-    table = sweep.plan([FACTORS, FACTORS.but(lr=1e6), FACTORS.but(seed=1), FACTORS.but(seed=2)], store=tmp_path)
-    assert list(table["status"]) == ["done", "diverged", "missing", "missing"]
-    assert list(table["seconds"] > 0) == [False, False, True, True] and list(table["trained"]) == [4, 4, 0, 0]
-    assert len(set(table["group"].dropna())) == 1
-
-
-def test_what_does_not_change_the_speed_is_timed_once(monkeypatch):
-    timed = []
-    monkeypatch.setattr(planning, "calibrate", lambda runs, _: timed.append(runs) or planning.Rate(1.0, 0.0))
-    runs = [run.but(seed=seed) for seed in range(3) for run in optimizers(Run(width=5))]  # each trains alone
-    runs += [run.but(lr=0.3, schedule="cosine", epochs=7, eval_every=2, n_train=500) for run in runs]
-    table = sweep.plan(runs)
-    assert len(timed) == len(optimizers(Run()))
-    # Every run takes one second a sample and epoch.
-    assert table["seconds"].sum() == pytest.approx(len(runs) / 2 * (60_000 * 100 + 500 * 7))
-
-
-def test_the_summary_counts_no_run_twice_and_no_group_is_split(tmp_path, monkeypatch):
-    monkeypatch.setattr(planning, "calibrate", lambda runs, _: planning.Rate(1.0, 0.0))
-    monkeypatch.setattr(planning, "cpu_count", lambda: 2)
-    runs = [Run(width=5, epochs=1), Run(width=5, epochs=4)]
-    table = planning.summary({"one": runs[:1], "both": runs}, store=tmp_path)
-    assert list(table.index) == ["one", "both", "all"]
-    assert list(table["missing"]) == [1, 2, 2] and list(table["cached"]) == [0, 0, 0]
-    assert list(table["hours"]) == [60_000 / 3600, 240_000 / 3600, 240_000 / 3600]
-    assert table["memory_GB"]["all"] == pytest.approx(2 * table["memory_GB"]["one"])
-
-
 # The command line
 
 
@@ -681,8 +724,27 @@ def test_the_command_trains_and_says_what_there_is(tmp_path, capsys, monkeypatch
     assert sweep.main(command) == 0
     assert capsys.readouterr().out == "3 done\n"
     assert sweep.main([*command, "--plan"]) == 0
-    out = capsys.readouterr().out
-    assert out.startswith("smoke, on ") and re.search(r"matrix_factorization +3 +3 +0 +0 +0.0 +0.0", out)
+    found = capsys.readouterr()
+    assert found.out.startswith("smoke, on ") and re.search(r"matrix_factorization +3 +3 +0 +0 +0 +0.0 ", found.out)
+    assert found.err == ""
+
+
+def test_the_command_goes_on_until_its_budgets_were_enough(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    epoch = ensemble.Stack.epoch
+    monkeypatch.setattr(ensemble.Stack, "epoch", lambda self, i: time.sleep(0.02) or epoch(self, i))
+    monkeypatch.setattr(planning, "calibrate", lambda *_: planning.Rate(0.02 / 1000, 0.0))
+    runs = [
+        r for r in experiments.factorization_batches("smoke") if r.batch_size == 1000 and r.width == 4
+    ]  # of one step
+    command = ["factorization_batches", "--store", str(tmp_path), "--where", "batch_size == 1000 and width == 4"]
+    told, trained = [], []
+    while told[-1:] != ["2 done\n"] and len(told) < 30:
+        assert sweep.main([*command, "--budget", "0.02m"]) == 0
+        told.append(capsys.readouterr().out)
+        trained.append(sweep.plan(runs, store=tmp_path)["trained"][0])
+    assert 1 < len(told) < 30 and set(told[:-1]) == {"2 missing; out of time, run again to go on\n"}
+    assert trained == sorted(set(trained)) and trained[0] > 0 and trained[-1] == 100
 
 
 def test_the_command_spreads_groups_over_processes(tmp_path):
