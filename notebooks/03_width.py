@@ -50,7 +50,8 @@ book = Book("03_width", preset)
 # training loss under 0.01 nats: the paper ties SAM's benefit to interpolation. A hollow dot is a network whose search
 # for ρ is not complete.
 #
-# The five grids, and below each its settings (those of Appendix A at `paper`):
+# The five grids: what each preset takes for them (`paper` is Appendix A; ρ = 0 is SGD), and below that which networks
+# this one trains how:
 
 # %%
 names = {
@@ -60,12 +61,10 @@ names = {
     "cifar_vit": "CIFAR-10, ViT",
     "cifar_resnet_without_decay": "CIFAR-10, ResNet-18 without weight decay",
 }
-grids = {name: experiments.EXPERIMENTS[name](preset) for name in names}
-for name in ("mnist_mlp", "cifar_resnet", "cifar_vit"):
-    grids[name] += experiments.EXPERIMENTS[f"{name}_twice"](preset)
+parts = {name: (name, f"{name}_twice") if f"{name}_twice" in experiments.EXPERIMENTS else (name,) for name in names}
+grids = {name: [run for part in parts[name] for run in experiments.EXPERIMENTS[part](preset)] for name in names}
 for name, grid in grids.items():
-    settings = experiments.table(grid)
-    display(Markdown(f"**{names[name]}**: {settings.attrs['common']}"), settings)
+    display(Markdown(f"**{names[name]}**"), experiments.presets(*parts[name]), experiments.table(grid))
 
 # %% [markdown]
 # Doubled `epochs` are those of SGD, which then takes as many gradients as SAM.
