@@ -7,4 +7,4 @@ from benchmarks import company, engine, hessian
 if __name__ == "__main__":
     engine.main(list(engine.STEPS))
     company.main()
-    sys.exit(hessian.main([]))
+    sys.exit(hessian.main(["--float64"]))

@@ -53,7 +53,7 @@ CLAIMS = {
         "2c-uniform": Claim("Figure 2c", "The Hessian is more uniform at SAM's minima: s₂ is smaller than at SGD's"),
         "2c-falls": Claim("Figure 2c", "s₂ goes on falling as ρ grows"),
         "2-higher": Claim("Section 4", "SAM's minima have smaller s₃ and s₄ too"),
-        "7-minima": Claim("Section 4", "The minima found agree with the conditions (7)"),
+        "7-minima": Claim("Section 4", "The minima that SAM finds agree with the conditions (7)"),
         "2-zero-loss": Claim("Section 4", "All networks are trained to near zero loss"),
     },
     "03_width": {

@@ -9,17 +9,19 @@ which s_2(B) = s_2/√B exactly, while E H_B³ and E H_B⁴ are means over batch
 """
 
 import math
+import statistics
 from dataclasses import replace
 
 import torch
 from torch import nn
 
 from lib import hessian, losses
-from lib.lanczos import Operator, lanczos
+from lib.lanczos import Eigen, Operator, inner, lanczos
 from lib.operators import mean_hessian
 from lib.seeds import generator
 
 MOMENTS = (2, 3, 4)
+PROBES = 4  # random starts of the spectral density
 
 
 def flatness(
@@ -30,21 +32,26 @@ def flatness(
     sample_loss, gradient: the mean loss there, and the norm of its gradient; batch_gradient: the mean norm of the
     gradients of batches, by which SAM divides its ρ. a, s2, s3, s4: with `_residual` and
     `_converged` for each. stability, stable: of Theorem 9 at the run's η and ρ, for batches of one and unnormalized
-    SAM. batch_s2, batch_s3, batch_s4: the same moments for batches of `batch` samples, from `draws` of them.
-    density_nodes and density_weights: the spectral density of H as point masses.
+    SAM. batch_s2, batch_s3, batch_s4: the same moments for batches of `batch` samples, the last two and batch_gradient
+    from `batch_draws` of them, with the standard error of that mean as `_error`. density_nodes and density_weights: the
+    spectral density of H as point masses, the mean over `density_probes` random starts.
+    Older records have neither errors nor the numbers of draws (8) and starts (1).
     """
     x, y = batches.balanced(samples)
     found = {"samples": len(x), **_descent(after, run.loss, x, y)}
     norms = [_descent(after, run.loss, x[i], y[i])["gradient"] for i in _batches(len(x), batch, draws, run.seed)]
-    found["batch_gradient"] = sum(norms) / draws
+    found |= {"batch_draws": draws, "batch_gradient": statistics.fmean(norms), "batch_gradient_error": _error(norms)}
     eigen = hessian.moments(after, run.loss, x, y, MOMENTS)
     eigen["stability"] = bound = hessian.stability(after, run.loss, x, y, eta=run.lr, rho=run.rho)
-    eigen |= {f"batch_s{k}": batch_moment(after, run.loss, x, y, k, batch, draws, seed=run.seed) for k in MOMENTS[1:]}
+    for k in MOMENTS[1:]:
+        drawn = batch_moment(after, run.loss, x, y, k, batch, draws, seed=run.seed)
+        eigen[f"batch_s{k}"], found[f"batch_s{k}_error"] = drawn
     for name, e in eigen.items():
         found |= {name: e.value, f"{name}_residual": e.residual, f"{name}_converged": e.converged}
     found |= {"stable": hessian.is_stable(bound), "batch_s2": found["s2"] / math.sqrt(batch)}
-    density = hessian.spectral_density(after, run.loss, x, y, probes=1)
-    return found | {"density_nodes": density.nodes.tolist(), "density_weights": density.weights.tolist()}
+    density = hessian.spectral_density(after, run.loss, x, y, probes=PROBES)
+    found |= {"density_nodes": density.nodes.tolist(), "density_weights": density.weights.tolist()}
+    return found | {"density_probes": PROBES}
 
 
 def landscape(
@@ -53,7 +60,9 @@ def landscape(
     """The loss at w + u·v₁ + v·v₂ for u and v from −radius to radius, with v₁ and v₂ the eigenvectors of the two
     largest eigenvalues of H (Figures 2a and 2b), on the first `samples` training samples, as many of each class.
 
-    eigenvalues: of both; axis: the values of u and v; surface: the losses, a row for each v, an entry for each u.
+    eigenvalues: of both, with their relative residuals and whether they converged as eigenvalues_residual and
+    eigenvalues_converged, which older records lack; axis: the values of u and v; surface: the losses, a row for each v,
+    an entry for each u.
     """
     x, y = batches.balanced(samples)
     h = mean_hessian(hessian.samples(after, run.loss, x, y))
@@ -70,17 +79,32 @@ def landscape(
                 nn.utils.vector_to_parameters(w + u * first.vector + v * second.vector, after.parameters())
                 rows[-1].append(losses.per_sample(run.loss, after(x), target).double().mean().item())
         nn.utils.vector_to_parameters(w, after.parameters())
-    return {"eigenvalues": [first.eigenvalue, second.eigenvalue], "axis": axis, "surface": rows, "samples": len(x)}
+    pair = first, second
+    found = {"eigenvalues": [e.eigenvalue for e in pair], "axis": axis, "surface": rows, "samples": len(x)}
+    found["eigenvalues_residual"] = [e.residual for e in pair]
+    return found | {"eigenvalues_converged": [e.converged for e in pair]}
 
 
-def batch_moment(model: nn.Module, loss: str, x, y, k: int, batch: int, draws: int, *, seed: int = 0):
+def batch_moment(
+    model: nn.Module, loss: str, x, y, k: int, batch: int, draws: int, *, seed: int = 0
+) -> tuple[Eigen, float | None]:
     """s_k(B) = λ_max(E H_B^k − H^k)^{1/k} for batches of B = `batch` of the N samples, drawn with replacement; the mean
-    over `draws` of them stands for the expectation. Returns an `Eigen`, as `hessian.nonuniformity`."""
+    over `draws` of them stands for the expectation. Returns an `Eigen`, as `hessian.nonuniformity`, and the standard
+    error of its `value` (None for one draw): to first order, from vᵀH_B^k v of each draw, v the eigenvector.
+    """
     whole = mean_hessian(hessian.samples(model, loss, x, y))
     parts = [mean_hessian(hessian.samples(model, loss, x[i], y[i])) for i in _batches(len(x), batch, draws, seed)]
-    moment = (1 / draws) * sum((part**k for part in parts[1:]), parts[0] ** k)
-    found = lanczos(moment - whole**k)
-    return replace(found, value=math.copysign(abs(found.eigenvalue) ** (1 / k), found.eigenvalue))
+    powers = [part**k for part in parts]
+    found = lanczos((1 / draws) * sum(powers[1:], powers[0]) - whole**k)
+    value = math.copysign(abs(found.eigenvalue) ** (1 / k), found.eigenvalue)
+    slope = value / (k * found.eigenvalue) if found.eigenvalue else 0.0  # ds/dλ
+    error = _error([slope * inner(found.vector[None], power @ found.vector).item() for power in powers])
+    return replace(found, value=value), error
+
+
+def _error(draws: list[float]) -> float | None:
+    """The standard error of the mean; None for a single draw."""
+    return statistics.stdev(draws) / math.sqrt(len(draws)) if len(draws) > 1 else None
 
 
 def _batches(n: int, batch: int, draws: int, seed: int) -> list[torch.Tensor]:
@@ -89,7 +113,7 @@ def _batches(n: int, batch: int, draws: int, seed: int) -> list[torch.Tensor]:
 
 
 def _rank_one(eigen, u):
-    return (2 * abs(eigen.eigenvalue) * torch.dot(eigen.vector, u)) * eigen.vector
+    return (2 * abs(eigen.eigenvalue) * inner(eigen.vector[None], u).item()) * eigen.vector
 
 
 def _descent(model, loss, x, y) -> dict:

@@ -29,6 +29,8 @@ def sharpness(model: nn.Module, loss: str, x, y, *, seed: int = 0, memory: int =
 
     x: inputs N×… in the parameters' dtype and device; y: N class indices, or for "mse" and "squared" also N×outputs
     targets (indices are made one-hot). `memory`: bytes for per-sample state. `options`: those of `lanczos`.
+    Where H is 0, as without biases where all hidden units are off, so is `value`, and `vector` a unit vector drawn at
+    random, for every one is an eigenvector.
     Raises ValueError for data, weights or modules that have no per-sample Hessians (see `samples`).
     """
     data, options = _live(samples(model, loss, x, y, memory=memory), options)
@@ -38,7 +40,7 @@ def sharpness(model: nn.Module, loss: str, x, y, *, seed: int = 0, memory: int =
 def nonuniformity(model: nn.Module, loss: str, x, y, k: int, *, seed=0, memory: int = MEMORY, **options) -> Eigen:
     """s_k = λ_max(M_k − H^k)^{1/k}: `eigenvalue` is λ, always the largest algebraic one, and `value`
     sign(λ)|λ|^{1/k}, since for odd k and indefinite H_i the largest may be negative. `iterations` counts products
-    with M_k alone as well, which for k > 2 find the start. Arguments as `sharpness`; ValueError also unless k ≥ 1.
+    with M_k alone as well, which for even k > 2 find the start. Arguments as `sharpness`; ValueError also unless k ≥ 1.
     """
     check_power(k)
     data, options = _live(samples(model, loss, x, y, memory=memory), options)
@@ -53,10 +55,10 @@ def moments(
     """
     check_power(*ks)
     data, options = _live(samples(model, loss, x, y, memory=memory), options)
-    last = a = _top(mean_hessian, data, 1, seed, options)
-    found = {"a": _extended(data, a)}
+    last = _top(mean_hessian, data, 1, seed, options)
+    found = {"a": _extended(data, last)}
     for k in sorted(set(ks)):
-        last = _central(data, k, seed, {"start": last.vector} | options, a)
+        last = _central(data, k, seed, {"start": last.vector} | options)
         found[f"s{k}"] = _root(_extended(data, last), k)
     return found
 
@@ -75,7 +77,10 @@ def stability(
     if not (math.isfinite(rho) and rho >= 0):
         raise ValueError(f"rho = {rho!r}: must be a finite number, 0 or more")
     data, options = _live(samples(model, loss, x, y, memory=memory), options)
-    found = _extended(data, _top(lambda live: theorem9(live, eta, rho), data, 1, seed, options))
+    # Where T is stable its top is a small part of ‖T − I‖ and not where the curvature is: a start and a residual of its
+    # own.
+    options = {"tol": TOLERANCE[data.dtype] / 3} | options
+    found = _extended(data, _solve(theorem9(data.live, eta, rho), seed, options))
     return replace(found, value=1 + found.eigenvalue)
 
 
@@ -93,8 +98,13 @@ def theorem9(data, eta: float, rho: float):
 def spectral_density(
     model: nn.Module, loss: str, x, y, *, probes: int = 4, steps: int = 48, seed: int = 0, memory: int = MEMORY
 ) -> Density:
-    """The spectral density of H by stochastic Lanczos quadrature; `probes` and `steps` as in `lib.lanczos`."""
+    """The spectral density of H by stochastic Lanczos quadrature; `probes` and `steps` as in `lib.lanczos`.
+
+    What is known to be null space is one mass at 0. Arguments and errors as `sharpness`.
+    """
     data = samples(model, loss, x, y, memory=memory)
+    if data.live.size == 0:
+        return Density(torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
     found = _density(mean_hessian(data.live), probes=probes, steps=steps, seed=seed)
     if data.live.size == data.size:
         return found
@@ -103,32 +113,37 @@ def spectral_density(
     return Density(torch.cat([found.nodes, nodes]), torch.cat([share * found.weights, weights]))
 
 
-def _central(data, k, seed, options, sharpest: Eigen | None = None):
+def _central(data, k, seed, options):
     """λ_max(M_k − H^k) on live parameters."""
     spent = 0
-    if k > 2:
-        # H^k is a small part of M_k − H^k at trained networks and more than half of its cost: search without it.
+    if k > 2 and k % 2 == 0:
+        # H^k is a small part of M_k − H^k at trained networks and more than half of its cost: search without it first.
+        # It is positive semidefinite, so by Weyl's inequality no eigenvalue is above its like of M_k.
         near = _top(lambda live: mean_polynomial(live, {k: 1.0}), data, k, seed, options)
         spent, options = near.iterations, options | {"start": near.vector}
         if near.converged:
-            # By Weyl's inequality what H^k takes away raises no eigenvalue, but for odd k where H is negative.
-            if k % 2 and sharpest is None:
-                sharpest = _top(mean_hessian, data, 1, seed, {"tol": 0.05})
-            options |= {"below": near.second + (max(0.0, -sharpest.lowest) ** k if k % 2 else 0.0)}
+            options |= {"below": near.second}
     found = _top(lambda live: central_moment(live, k), data, k, seed, options)
     return replace(found, iterations=spent + found.iterations)
 
 
 def _top(operator, data, k, seed, options):
-    """The top of `operator(data.live)`, from noise unless there is a start."""
+    """The top of `operator(data.live)`, from noise unless there is a start, to an error of `value` alike for all k."""
     live = data.live
-    if "start" not in options:
+    if "start" not in options and live.size:
         # What RᵀR and k − 1 more powers of the H_i make of noise: the first product without its most costly part.
         noise = torch.randn(live.size, dtype=torch.float32, generator=generator(seed, "start"))
         signals = live.jacobian(noise.to(live.device, live.dtype))
         options = options | {"start": live.jacobian_t(signals, power=k - 1)}
-    # A k-th root divides the relative error by k: this bounds the error of `value` alike for all k.
-    return lanczos(operator(live), seed=seed, **{"tol": k * TOLERANCE[live.dtype]} | options)
+    # A k-th root divides the relative error by k.
+    return _solve(operator(live), seed, {"tol": k * TOLERANCE[live.dtype]} | options)
+
+
+def _solve(operator, seed, options):
+    """`lanczos`, also where nothing is live."""
+    if operator.shape == (0, 0):
+        return Eigen(0.0, 0.0, torch.zeros(0).to(operator.device, operator.dtype), 0.0, 0, True, 0.0, math.inf)
+    return lanczos(operator, seed=seed, **options)
 
 
 def _live(data, options):
@@ -138,13 +153,13 @@ def _live(data, options):
 
 def _extended(data, found: Eigen) -> Eigen:
     """An eigenpair on live parameters as one on all of them, where 0 is an eigenvalue if there are more."""
-    if found.eigenvalue < 0 and data.live.size < data.size:
+    null = data.live.size < data.size
+    if null and (found.eigenvalue < 0 or data.live.size == 0):
         noise = torch.randn(data.size, dtype=torch.float32, generator=generator(0, "null")).to(found.vector)
         noise = noise - data.extend(data.restrict(noise))
-        found = replace(found, value=0.0, eigenvalue=0.0, second=0.0, vector=noise / norm2(noise), residual=0.0)
-    else:
-        found = replace(found, vector=data.extend(found.vector))
-    return found
+        return replace(found, value=0.0, eigenvalue=0.0, second=0.0, vector=noise / norm2(noise), residual=0.0)
+    second = max(found.second, 0.0) if null else found.second
+    return replace(found, vector=data.extend(found.vector), second=second)
 
 
 def _root(found: Eigen, k: int) -> Eigen:

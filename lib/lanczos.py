@@ -14,9 +14,9 @@ import torch
 from lib.operators import Operator
 from lib.seeds import generator
 
-TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}
-EARLY = 10, 0.05  # with a gap: residuals up to 10 tol will do, if they bound the eigenvalue's error by tol / 20
-MINIMUM = 6  # products before the residual is believed: at first it may be small at a lower eigenvalue
+TOLERANCE = {torch.float32: 3e-5, torch.float64: 1e-8}
+MINIMUM = 8  # products before the residual is believed: at first it may be small at a lower eigenvalue
+NOISE = 0.1  # parts of a Gaussian vector to one of a start that is given: it may lack the top eigenvector
 BASIS = 3 * 2**28, 24, 200  # bytes of vectors kept before a restart; at least and at most so many vectors
 KEPT = 12  # Ritz vectors kept at a restart
 
@@ -27,9 +27,8 @@ class Eigen:
 
     value: the quantity asked for, in its own units (λ itself unless the function that returns it says otherwise).
     vector: a unit eigenvector, flat. residual: ‖Av − λv‖/‖A‖. iterations: products with A spent.
-    converged: whether the residual reached the tolerance. norm: ‖A‖, the largest |Ritz value| seen. second and
-    lowest: the next Ritz value and the smallest, from within the spectrum: at most the second eigenvalue, at least the
-    smallest.
+    converged: whether the residual reached the tolerance. norm: ‖A‖, the largest |Ritz value| seen. second: the next
+    Ritz value plus the norm of its residual, an upper estimate of the second eigenvalue (infinite while there is none).
     """
 
     value: float
@@ -40,7 +39,6 @@ class Eigen:
     converged: bool
     norm: float
     second: float
-    lowest: float
 
 
 @dataclass(frozen=True)
@@ -69,14 +67,16 @@ def lanczos(
 ) -> Eigen:
     """The largest algebraic eigenvalue of a symmetric `operator`, however many there are near it.
 
-    It stops when the residual relative to ‖A‖ is at most `tol` (1e-4 in float32, 1e-8 in float64) after at least
-    `min_iterations` products; the eigenvalue is then off by at most tol·‖A‖. A residual up to ten times as large is
-    enough where the gap to the second Ritz value is so wide that residual²/gap, which then bounds the error, is at
-    most tol/20; that rule alone would misfire where the gap within a cluster has not yet shown. Without convergence
-    the best found is returned, `converged` False. `basis`: vectors kept before a restart, by default what 0.75 GiB
-    holds. `start`: a vector to begin at, to which a little of a Gaussian one is added, for a start that lies in the
-    range of A would hide its null space. `below`: what all eigenvalues but the largest are known to be below; a start
-    whose Rayleigh quotient is above it is taken as it is, and its residual believed from the first product on.
+    It stops after at least `min_iterations` products when the residual relative to ‖A‖ is at most `tol` (3e-5 in
+    float32, 1e-8 in float64): some eigenvalue is then within tol·‖A‖. Where two eigenvalues δ apart are still mixed in
+    the vector, c of the lower and s = √(1 − c²) of the higher, the residual is r = c s δ and the error c²δ = r c/s:
+    below r while the higher one prevails, and r²/δ once it does. No residual tells of an eigenvector that the start
+    lacks: hence the minimum, and a tenth of a Gaussian vector in every start. Without convergence the best found is
+    returned, `converged` False.
+
+    basis: vectors kept before a restart, by default what 0.75 GiB holds. start: a vector to begin at. below: an upper
+    estimate of all eigenvalues but the largest, from a search that took the minimum of products; a start whose Rayleigh
+    quotient is above it is taken as it is, without noise, and its residual believed from the first product on.
 
     Raises ValueError for an operator that is not square or whose product is not finite.
     """
@@ -88,32 +88,29 @@ def lanczos(
         basis = min(max(size // (n * operator.dtype.itemsize), least), most)
     if basis < 2:
         raise ValueError(f"basis = {basis}: a restart needs at least two vectors")
-    krylov = Krylov(operator, _start(operator, start, seed, 0.01 if below is None else 0.0), min(basis, n))
+    krylov = Krylov(operator, _start(operator, start, seed, NOISE if below is None else 0.0), min(basis, n))
     products, norm = 0, 0.0
     while True:
         krylov.expand()
         products += 1
         values, vectors = torch.linalg.eigh(krylov.t)
         theta, norm = values[-1].item(), max(norm, values.abs().max().item())
-        if below is not None and theta <= below:  # nothing is known about this start after all
-            krylov, below = Krylov(operator, _start(operator, start, seed, 0.01), min(basis, n)), None
+        left = krylov.beta * vectors[-1].abs()  # ‖A Qy − θ Qy‖ of each Ritz pair
+        if below is not None and (theta <= below or (values[:-1] > below).any()):  # `below` says nothing of this start
+            krylov, below = Krylov(operator, _start(operator, start, seed, NOISE), min(basis, n)), None
             continue
-        second = max([-math.inf if below is None else below, *values[-2:-1].tolist()])
-        residual = abs(krylov.beta * vectors[-1, -1].item()) / norm if norm else 0.0
+        residual = left[-1].item() / norm if norm else 0.0
         whole = krylov.exhausted
-        done = _enough(residual, (theta - second) / norm if norm else 0.0, tol)
-        done = done and (products >= min_iterations or below is not None or whole)
+        done = residual <= tol and (products >= min_iterations or below is not None or whole)
         if done or whole or products >= limit:
             break
         if krylov.full:
             krylov.restart(vectors, values, min(KEPT, krylov.m - 1))
     vector = krylov.combine(vectors[:, -1:])[0]
-    return Eigen(theta, theta, vector / norm2(vector), residual, products, done, norm, second, values[0].item())
-
-
-def _enough(residual, gap, tol):
-    wide, error = EARLY
-    return residual <= tol or (residual <= wide * tol and residual**2 <= error * tol * gap)
+    second = below
+    if below is None:
+        second = (values + left)[-2].item() if len(values) > 1 else math.inf
+    return Eigen(theta, theta, vector / norm2(vector), residual, products, done, norm, second)
 
 
 def spectral_density(operator: Operator, *, probes: int = 4, steps: int = 48, seed: int = 0) -> Density:

@@ -9,6 +9,9 @@ radius of that map is at most 1 (below 1, it vanishes). Theorem 9 promises it wh
 necessary conditions (7) bound the sharpness and the moments of the H_i.
 """
 
+from collections.abc import Callable, Sequence
+
+import pandas
 import torch
 
 from lib import theory
@@ -67,6 +70,46 @@ def conditions(hessians: torch.Tensor, eta: float, rho: float) -> dict[str, floa
     return {name: value / bounds[name] for name, value in moments(hessians).items()}
 
 
+def strictest(hessians: torch.Tensor, eta: float, rho: float) -> float:
+    """The largest of `conditions`: at most 1 where all of (7) hold."""
+    return max(conditions(hessians, eta, rho).values())
+
+
+def edge(hessians: torch.Tensor, rho: float, measure: Callable = growth) -> float:
+    """The step size at which `measure` (`growth`, `theorem9` or `strictest`) passes 1, to a relative 1e-12.
+
+    There is one: at a fixed ρ each of them is at most 1 in an interval from η = 0 on, for E‖B_i x‖² is convex in η in
+    every norm, and each share of a bound grows with η. Raises ValueError if it is above 1 for ever smaller steps.
+    """
+    low, high = 1.0, 2.0
+    while measure(hessians, low, rho) > 1:
+        low, high = low / 2, low
+        if low < 1e-12:
+            raise ValueError(f"rho = {rho!r}: not stable at any step size above 1e-12")
+    while measure(hessians, high, rho) <= 1:
+        low, high = high, 2 * high
+    while high - low > 1e-12 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if measure(hessians, middle, rho) <= 1 else (low, middle)
+    return low
+
+
+def scan(hessians: torch.Tensor, etas: Sequence[float], rhos: Sequence[float]) -> pandas.DataFrame:
+    """`growth`, `theorem9` and `strictest` (column conditions) at every (eta, rho) of a grid."""
+    return _scan(hessians, etas, rhos, {"growth": growth, "theorem9": theorem9, "conditions": strictest})
+
+
+def simulated_scan(hessians: torch.Tensor, etas: Sequence[float], rhos: Sequence[float]) -> pandas.DataFrame:
+    """`simulated_growth` (column growth) at every (eta, rho) of a grid."""
+    return _scan(hessians, etas, rhos, {"growth": simulated_growth})
+
+
+def _scan(hessians, etas, rhos, measures):
+    grid = [(eta, rho) for eta in etas for rho in rhos]
+    found = {name: [measure(hessians, *at) for at in grid] for name, measure in measures.items()}
+    return pandas.DataFrame(grid, columns=["eta", "rho"]).assign(**found)
+
+
 def simulate(hessians: torch.Tensor, *, eta: float, rho: float, length: int, paths: int, seed: int = 0) -> torch.Tensor:
     """‖x_t‖² for t = 0 … length (paths × (length + 1)), from random x_0 of length 1."""
     random = generator(seed, "linear stability")
@@ -78,3 +121,34 @@ def simulate(hessians: torch.Tensor, *, eta: float, rho: float, length: int, pat
         x = b[torch.randint(len(b), (paths,), generator=random)] @ x
         squares.append(x.square().sum((1, 2)))
     return torch.stack(squares, 1)
+
+
+def edges(hessians: torch.Tensor, rhos: Sequence[float]) -> pandas.DataFrame:
+    """The `edge` at each ρ by growth ("exact"), "Theorem 9" and "conditions (7)", and which of (7) is strictest."""
+    measures = {"exact": growth, "Theorem 9": theorem9, "conditions (7)": strictest}
+    found = {name: [edge(hessians, rho, measure) for rho in rhos] for name, measure in measures.items()}
+    shares = [conditions(hessians, eta, rho) for eta, rho in zip(found["conditions (7)"], rhos, strict=True)]
+    found["strictest of (7)"] = [max(share, key=share.get) for share in shares]
+    return pandas.DataFrame(found, index=pandas.Index(rhos, name="ρ"))
+
+
+def walks(hessians: torch.Tensor, eta: float, rho: float, *, length: int, paths: int, shown: int) -> pandas.DataFrame:
+    """‖x_t‖² (square) at each step: of the first `shown` of `paths` simulated paths, their "mean", and "exact", the
+    trace of Σ_t from x_0 of length 1. Columns kind ("path", "mean" or "exact"), path, step and square."""
+    squares = simulate(hessians, eta=eta, rho=rho, length=length, paths=paths)
+    b, d = steps(hessians, eta, rho), hessians.shape[-1]
+    sigma, exact = torch.eye(d, dtype=hessians.dtype) / d, [1.0]
+    for _ in range(length):
+        sigma = (b @ sigma @ b).mean(0)
+        exact.append(sigma.trace().item())
+    lines = [("path", i, path.tolist()) for i, path in enumerate(squares[:shown])]
+    lines += [("mean", -1, squares.mean(0).tolist()), ("exact", -1, exact)]
+    parts = [{"kind": kind, "path": i, "step": range(length + 1), "square": values} for kind, i, values in lines]
+    return pandas.concat([pandas.DataFrame(part) for part in parts], ignore_index=True)
+
+
+def simulated_growth(hessians: torch.Tensor, eta: float, rho: float, *, length=40, paths=1000, seed: int = 0) -> float:
+    """What `growth` looks like in simulated paths: the factor per step of the mean of ‖x_t‖² over the last three
+    quarters of `length`. It is too low where the second moment grows by paths too rare to be among those drawn."""
+    mean = simulate(hessians, eta=eta, rho=rho, length=length, paths=paths, seed=seed).mean(0)
+    return (mean[-1] / mean[length // 4]).item() ** (1 / (length - length // 4))

@@ -10,7 +10,7 @@ import torch
 
 
 class Operator:
-    """A linear map known by its products: `A @ v`, `A @ B`, `A + B`, `A - B`, `2 * A`, `A ** 3`, `A.T`.
+    """A linear map known by its products: `A @ v`, `A @ B`, `A + B`, `A - B`, `2 * A`, `A * 2`, `A ** 3`, `A.T`.
 
     shape: (rows, columns). `adjoint` is the transposed product; without it the operator is symmetric.
     Raises ValueError for shapes that do not go together, and for powers below 1.
@@ -52,6 +52,8 @@ class Operator:
 
     def __rmul__(self, factor: float):
         return self.like(self.shape, lambda v: factor * self.matvec(v), lambda v: factor * self.adjoint(v))
+
+    __mul__ = __rmul__
 
     def __sub__(self, other):
         return self + (-1.0) * other

@@ -92,6 +92,11 @@ class Run:
             if self.sparsity != 1 - n / m:
                 told = f"pruner {self.pruner!r} keeps {n} of {m} weights, so the sparsity must be {1 - n / m:g}"
                 raise ValueError(f"sparsity = {self.sparsity!r}: {told}")
+        if self.pruner != "random" and not self.sparsity:
+            raise ValueError(f"pruner = {self.pruner!r}: at sparsity 0 nothing is pruned; leave it at 'random'")
+        if self.sparsity and self.model == "vit":
+            told = "masks are for Linear and Conv layers, not for the attention of a vit, so it must be 0"
+            raise ValueError(f"sparsity = {self.sparsity!r}: {told}")
         if self.pruner == "snip" and self.dataset == "factorization":
             raise ValueError("pruner = 'snip': needs classes to draw samples from, and 'factorization' has none")
         if self.norm != "batch" and "norm" not in models.OPTIONS.get(self.model, ()):

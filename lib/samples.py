@@ -21,8 +21,9 @@ def samples(model: nn.Module, loss: str, x: torch.Tensor, y: torch.Tensor, *, me
 
     A `Sequential` of Flatten (at most), Linear and ReLU, Tanh or Identity gives an `Embedded` `Perceptron` of its live
     units, other modules `General`.
-    Raises ValueError for an unknown loss, empty, misshapen or non-finite data, non-finite weights, dropout that is
-    on, batch norm that uses the batch, and modules whose output for a sample depends on other samples or on chance.
+    Raises ValueError for an unknown loss, data that are no tensors, empty, misshapen or non-finite, non-finite weights,
+    dropout that is on, batch norm that uses the batch, and modules whose output for a sample depends on other samples
+    or on chance.
     """
     losses.check(loss)
     weights = list(model.parameters())
@@ -33,6 +34,11 @@ def samples(model: nn.Module, loss: str, x: torch.Tensor, y: torch.Tensor, *, me
         raise ValueError(f"model is in {like.dtype}: convert it with model.float() or model.double()")
     if not all(w.isfinite().all() for w in weights):
         raise ValueError("model has weights that are NaN or infinite: the run diverged; use an earlier checkpoint")
+    for name, t in (("x", x), ("y", y)):
+        if not isinstance(t, torch.Tensor):
+            raise ValueError(
+                f"{name} is a {type(t).__module__}.{type(t).__name__}: give a tensor, torch.as_tensor({name})"
+            )
     if len(x) == 0 or len(x) != len(y):
         raise ValueError(f"x has {len(x)} samples and y has {len(y)}: give as many of each, one or more")
     if x.dtype != like.dtype or x.device != like.device:
@@ -62,7 +68,7 @@ def _check_modules(model):
                 "use evaluation-mode statistics: model.eval(), with track_running_stats=True"
             )
         rate = m.p if isinstance(m, nn.modules.dropout._DropoutNd) else getattr(m, "dropout", 0.0)
-        if m.training and isinstance(rate, float) and rate > 0:
+        if m.training and isinstance(rate, int | float) and rate > 0:
             raise ValueError(f"{at}: dropout is on, so that the loss is random; switch it off with model.eval()")
 
 

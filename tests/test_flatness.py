@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import types
 
 import pytest
 import torch
@@ -60,15 +61,35 @@ def test_sharpness_and_moments_are_those_of_dense_hessians(trained):
 
 
 def test_the_second_moment_of_batches_is_the_expectation_over_all_of_them(trained):
-    """Given 3 samples and batches of 2, when all 9 draws are averaged, then s_2(B) = s_2/√B."""
+    """Given 3 samples and batches of 2, then batch_s2 is the moment of the mean over all 9 draws."""
     model, batches = trained
     x, y = (part[:3] for part in batches.balanced(20))
+    three = types.SimpleNamespace(balanced=lambda samples: (x, y))
+    found = flatness.flatness(None, model, three, RUN, samples=3, batch=2, draws=2)
     each = dense(model, x, y)
     h = each.mean(0)
     pairs = [(each[i] + each[j]) / 2 for i, j in itertools.product(range(3), repeat=2)]
     over_batches = top(torch.stack([p @ p for p in pairs]).mean(0) - h @ h) ** 0.5
-    over_samples = top((each @ each).mean(0) - h @ h) ** 0.5
-    assert over_batches == pytest.approx(over_samples / math.sqrt(2), rel=1e-9)
+    assert found["batch_s2"] == pytest.approx(over_batches, rel=1e-6)
+
+
+def test_what_is_drawn_comes_with_its_number_and_error(trained):
+    model, batches = trained
+    x, y = batches.balanced(20)
+    found = flatness.flatness(None, model, batches, RUN, samples=20, batch=4, draws=3)
+    assert found["batch_draws"] == 3 and found["density_probes"] == 4
+    assert len(found["density_nodes"]) % 4 == 1 and found["density_nodes"][-1] == 0  # and the null space
+    for k in (3, 4):
+        expected, error = flatness.batch_moment(model, "squared", x, y, k, 4, 3, seed=RUN.seed)
+        assert (found[f"batch_s{k}"], found[f"batch_s{k}_error"]) == (expected.value, error)
+    norms = []
+    for index in flatness._batches(20, 4, 3, RUN.seed):
+        loss = (model(x[index]) - nn.functional.one_hot(y[index], 10)).square().sum(1).mean()
+        norms.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))]).norm())
+    assert found["batch_gradient"] == pytest.approx(torch.stack(norms).mean().item())
+    assert found["batch_gradient_error"] == pytest.approx(torch.stack(norms).std().item() / 3**0.5)
+    alone = flatness.flatness(None, model, batches, RUN, samples=20, batch=4, draws=1)
+    assert alone["batch_s3_error"] is None and alone["batch_gradient_error"] is None
 
 
 @pytest.mark.parametrize("k", [2, 3, 4])
@@ -78,12 +99,19 @@ def test_the_moments_of_drawn_batches_are_those_of_dense_hessians(trained, k, mo
     drawn = []
     plain = torch.randint
     monkeypatch.setattr(torch, "randint", lambda *a, **b: drawn.append(plain(*a, **b)) or drawn[-1])
-    found = flatness.batch_moment(model, "squared", x, y, k, batch=5, draws=3)
+    found, error = flatness.batch_moment(model, "squared", x, y, k, batch=5, draws=3)
     each = dense(model, x, y)
     means = [each[index].mean(0) for index in drawn]
     moment = torch.stack([torch.linalg.matrix_power(m, k) for m in means]).mean(0)
     assert len(means) == 3
-    assert found.eigenvalue == pytest.approx(top(moment - torch.linalg.matrix_power(each.mean(0), k)), rel=1e-6)
+    value = top(moment - torch.linalg.matrix_power(each.mean(0), k))
+    assert found.eigenvalue == pytest.approx(value, rel=1e-6)
+    # How the root moves with the weight of a draw, by the change of the whole eigenvalue: the infinitesimal jackknife.
+    step, moved = 1e-5, []
+    for m in means:
+        more = moment + step * (torch.linalg.matrix_power(m, k) - moment)
+        moved.append((top(more - torch.linalg.matrix_power(each.mean(0), k)) ** (1 / k) - value ** (1 / k)) / step)
+    assert error == pytest.approx(torch.tensor(moved).std().item() / 3**0.5, rel=1e-3)
 
 
 def test_the_gradient_of_batches_is_the_mean_of_its_norm(trained, monkeypatch):
@@ -116,10 +144,26 @@ def test_the_landscape_bends_along_its_axes_as_the_eigenvalues_say(trained):
     found = flatness.landscape(None, model, batches, RUN, samples=20, radius=step, points=3)
     values = torch.linalg.eigvalsh(dense(model, *batches.balanced(20)).mean(0))
     assert found["eigenvalues"] == pytest.approx(values[[-1, -2]].tolist(), rel=1e-6)
+    assert found["eigenvalues_converged"] == [True, True] and max(found["eigenvalues_residual"]) <= 1e-8
     f = torch.tensor(found["surface"], dtype=torch.float64)
     along = [(f[1, 2] - 2 * f[1, 1] + f[1, 0]) / step**2, (f[2, 1] - 2 * f[1, 1] + f[0, 1]) / step**2]
     assert [a.item() for a in along] == pytest.approx(found["eigenvalues"], rel=1e-3)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_an_eigenvalue_that_has_not_converged_is_told(trained, monkeypatch):
+    model, batches = trained
+    plain = flatness.lanczos
+    monkeypatch.setattr(flatness, "lanczos", lambda *args, **options: plain(*args, **options, max_iterations=2))
+    found = flatness.landscape(None, model, batches, RUN, samples=20, points=3)
+    assert found["eigenvalues_converged"] == [False, False] and min(found["eigenvalues_residual"]) > 1e-8
+
+
+def test_millions_of_entries_are_summed_in_double_precision():
+    v = torch.rand(5_000_000, generator=torch.Generator().manual_seed(0)) + 0.5
+    exact = 2 * v.double().square().sum().item() * v[0].item()
+    found = flatness._rank_one(types.SimpleNamespace(eigenvalue=1.0, vector=v), v)
+    assert found[0].item() == pytest.approx(exact, rel=3e-7)
 
 
 def test_the_loss_and_its_gradient_vanish_where_the_network_interpolates(trained):

@@ -89,3 +89,65 @@ def test_the_condition_on_s4_is_not_necessary_for_large_rho(share):
     assert found["s4"] == pytest.approx((eta**2 * rho**2 * (share - share**4)) ** 0.25)
     assert (found["s4"] > 1) == (share == 0.63)
     assert found["a"] < 1 and found["s3"] < 1
+
+
+def scalar(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64).view(-1, 1, 1)
+
+
+def test_the_edges_of_one_sample_in_one_dimension():
+    """Given H_i = h, then SAM is stable and promised to be so up to ηh(1 + ρh) = 2, which is also the bound on a."""
+    h, rho = 1.5, 0.4
+    limit = 2 / (h * (1 + rho * h))
+    for measure in (ls.growth, ls.theorem9, ls.strictest):
+        assert ls.edge(scalar(h), rho, measure) == pytest.approx(limit, rel=1e-10)
+
+
+def test_the_edges_of_sgd():
+    """Given h in {0, 2}: mean (1 − ηh)² ≤ 1 up to η = 1, and a = s₂ = 1, so that SGD's conditions say 1 as well."""
+    found = ls.edges(scalar(0.0, 2.0), [0.0, 3.0])
+    assert found.loc[0.0, ["exact", "Theorem 9", "conditions (7)"]].tolist() == pytest.approx([1, 1, 1], rel=1e-10)
+    assert found["strictest of (7)"][0.0] == "s2"
+    assert (found.loc[3.0, ["exact", "Theorem 9"]] < 0.5).all()
+
+
+def test_the_edge_separates_what_is_stable_from_what_is_not():
+    h = ls.random_hessians(8, 4, rank=2, seed=3)
+    for rho in (0.0, 0.3, 5.0):
+        limit = ls.edge(h, rho)
+        assert ls.growth(h, limit * (1 - 1e-6), rho) <= 1 < ls.growth(h, limit * (1 + 1e-6), rho)
+        assert ls.edge(h, rho, ls.theorem9) <= limit * (1 + 1e-9)
+
+
+def test_there_is_no_edge_where_no_step_is_stable():
+    with pytest.raises(ValueError, match="not stable at any step size"):
+        ls.edge(scalar(-1.0), 0.0)
+
+
+def test_a_scan_is_what_its_measures_say():
+    h = ls.random_hessians(6, 3, seed=1)
+    found, simulated = ls.scan(h, [0.1, 1.0], [0.2, 2.0]), ls.simulated_scan(h, [0.1, 1.0], [0.2, 2.0])
+    assert found[["eta", "rho"]].to_numpy().tolist() == [[0.1, 0.2], [0.1, 2.0], [1.0, 0.2], [1.0, 2.0]]
+    assert found.loc[2, ["growth", "theorem9", "conditions"]].tolist() == [
+        ls.growth(h, 1.0, 0.2),
+        ls.theorem9(h, 1.0, 0.2),
+        max(ls.conditions(h, 1.0, 0.2).values()),
+    ]
+    assert simulated["growth"][3] == ls.simulated_growth(h, 1.0, 2.0)
+
+
+def test_simulated_growth_is_exact_where_all_samples_are_alike_and_too_low_where_growth_is_rare():
+    assert ls.simulated_growth(scalar(0.5, 0.5), 1.0, 1.0) == pytest.approx((1 - 0.5 - 0.25) ** 2)
+    rare = scalar(0.0, *[1.0] * 199, 40.0)  # a step of 1 multiplies x by 0, but at one sample of 201 by 39
+    assert ls.simulated_growth(0.5 * rare, 1.0, 0.0, paths=100) < 0.5 < 1 < ls.growth(0.5 * rare, 1.0, 0.0)
+
+
+def test_walks_hold_paths_their_mean_and_the_exact_second_moment():
+    h = ls.random_hessians(6, 3, seed=1)
+    found = ls.walks(h, 1.0, 0.5, length=4, paths=50, shown=2)
+    squares = ls.simulate(h, eta=1.0, rho=0.5, length=4, paths=50)
+    of = {kind: part.pivot_table(index="path", columns="step", values="square") for kind, part in found.groupby("kind")}
+    assert of["path"].to_numpy() == pytest.approx(squares[:2].numpy())
+    assert of["mean"].to_numpy()[0] == pytest.approx(squares.mean(0).numpy())
+    b = ls.steps(h, 1.0, 0.5)
+    assert of["exact"][1].item() == pytest.approx((b @ b).mean(0).trace().item() / 3) and of["exact"][0].item() == 1

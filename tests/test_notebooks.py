@@ -61,18 +61,29 @@ def test_figure_d1_stays_below_the_bound_wherever_there_is_one(smoke):
 
 def test_figure_e1_never_promises_what_is_not_stable(smoke):
     plotted = pandas.read_csv(smoke / "figE1.csv")
-    assert len(plotted) == 50 * 50
-    promised = plotted["theorem9"] <= 1
-    assert 0 < promised.sum() < (plotted["growth"] <= 1).sum() < 2500
-    assert (plotted["growth"][promised] <= 1 + 1e-9).all()
+    assert plotted["source"].value_counts().to_dict() == {"exact": 50 * 50, "simulated": 12 * 12}
+    exact = plotted[plotted["source"] == "exact"]
+    promised = exact["theorem9"] <= 1
+    assert 0 < promised.sum() < (exact["growth"] <= 1).sum() < 2500
+    assert (exact["growth"][promised] <= 1 + 1e-9).all()
 
 
-def test_figure_2c_shows_every_seed_of_every_rho(smoke):
+def test_figure_e2_is_below_at_and_beyond_the_edge(smoke):
+    plotted = pandas.read_csv(smoke / "figE2.csv").query("kind == 'exact' and step >= 59")
+    last = plotted.pivot_table(index="panel", columns="step", values="square", sort=False)
+    below, at, beyond = last[60] / last[59]
+    assert below < 0.99 and abs(at - 1) < 1e-3 and beyond > 1.01
+    assert [panel.split(":")[0] for panel in last.index] == ["below the edge", "at the edge", "beyond the edge"]
+
+
+def test_figure_2c_shows_every_seed_of_every_rho_in_both_readings(smoke):
     plotted = pandas.read_csv(smoke / "fig02c.csv")
     runs = {m.run.key for m in experiments.mnist_flatness("smoke")}
     assert set(plotted["run_key"]) == runs
-    assert len(plotted) == 7 * len(runs)
-    assert (plotted["value"] > 0).all()
+    values = plotted.dropna(subset="value")  # a in one reading, s₂, s₃ and s₄ in two
+    assert len(values) == 7 * len(runs) and (values["value"] > 0).all()
+    bounds = plotted.dropna(subset="bound").groupby(["quantity", "series"])["rho"].unique().map(list)
+    assert len(bounds) == 8 and bounds["s₂"].map(list).tolist() == [[0.0], [0.0]]
 
 
 @pytest.mark.parametrize(("name", "runs"), [("fig01b", 12), ("fig01c", 8)])

@@ -2,6 +2,8 @@
 
 import math
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas
 import pytest
 from matplotlib.figure import Figure
@@ -11,6 +13,12 @@ from lib.runs import Run
 from lib.sweep import sweep
 
 SGD = Run(dataset="digits", width=0.05, epochs=2, batch_size=512)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
 
 
 @pytest.fixture
@@ -220,3 +228,161 @@ def test_the_title_names_a_shorter_schedule_on_mnist():
     assert plots.title("What", table, "lite").endswith("preset lite: mnist, 20 epochs instead of 100, 1 seed")
     whole = table.assign(epochs=100)
     assert plots.title("What", whole, "lite").endswith("preset lite: mnist, 1 seed")
+
+
+def stability_grid() -> pandas.DataFrame:
+    """Stable where ηρ < 1, promised where ηρ < ½; simulated on a coarser grid."""
+    exact = pandas.DataFrame([(eta, rho) for eta in (0.1, 1, 10) for rho in (0.1, 1, 10, 100)], columns=["eta", "rho"])
+    at = exact["eta"] * exact["rho"]
+    exact = exact.assign(source="exact", growth=at**0.1, theorem9=2 * at, conditions=at / 2)
+    coarse = exact[exact["eta"] != 1].assign(source="simulated", growth=2.0)
+    return pandas.concat([exact, coarse])
+
+
+def test_the_stability_map_shows_exact_and_simulated_growth_with_every_edge():
+    figure = plots.stability_map(stability_grid(), sgd=0.5, title="t")
+    exact, simulated = figure.axes[:2]
+    assert [axis.get_title() for axis in (exact, simulated)] == ["exact", "simulated paths"]
+    cells = [axis.collections[0] for axis in (exact, simulated)]
+    assert [c.get_array().size for c in cells] == [12, 8] and cells[0].get_clim() == cells[1].get_clim()
+    assert cells[1].get_array().min() == cells[1].get_clim()[1]  # growth of 2 is beyond the colours' end
+    assert len(exact.collections) == 4 and len(simulated.collections) == 2  # cells and edges
+    for axis in (exact, simulated):
+        assert any(list(line.get_xdata()) == [0.5, 0.5] for line in axis.lines)
+        assert axis.get_xlim() == (0.1, 10) and axis.get_ylim() == (0.1, 100)
+    told = [text.get_text() for text in exact.get_legend().get_texts()]
+    assert len(told) == 5 and "SGD's conditions: η = min(2/a, 1/s₂) = 0.50" in told
+
+
+def test_ticks_on_log_axes_are_plain_numbers():
+    figure = plots.stability_map(stability_grid(), sgd=0.5, title="t")
+    figure.canvas.draw()
+    labels = [text.get_text() for text in figure.axes[0].get_xticklabels(which="both") if text.get_text()]
+    assert {"0.1", "0.2", "0.5", "1", "2", "5", "10"} <= set(labels) and not any("e" in label for label in labels)
+
+
+def test_second_moments_draw_every_path_and_say_of_how_many_the_mean_is():
+    rows = [("path", 0), ("path", 1), ("mean", -1), ("exact", -1)]
+    tidy = pandas.DataFrame(
+        [
+            {"panel": panel, "kind": kind, "path": path, "step": step, "square": 0.5**step}
+            for panel in ("below", "at", "beyond")
+            for kind, path in rows
+            for step in range(3)
+        ]
+    )
+    figure = plots.second_moments(tidy, paths=2000, title="t")
+    assert [axis.get_title() for axis in figure.axes] == ["below", "at", "beyond"]
+    assert [len([line for line in axis.lines if len(line.get_xdata()) == 3]) for axis in figure.axes] == [4, 4, 4]
+    told = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert told == ["single paths", "mean of 2000 paths", "exact E‖x‖²"]
+
+
+def landscape(panel: str, sharpness: float) -> pandas.DataFrame:
+    u, v = np.meshgrid(*2 * [np.linspace(-1, 1, 21)])
+    return pandas.DataFrame(
+        {"panel": panel, "u": u.ravel(), "v": v.ravel(), "loss": (0.01 + sharpness * (u**2 + v**2)).ravel()}
+    )
+
+
+def test_landscapes_share_axes_and_contours_and_are_smooth_between_the_points():
+    figure = plots.landscapes(pandas.concat([landscape("SGD", 10.0), landscape("SAM", 1.0)]), title="t")
+    sharp, flat = figure.axes[:2]
+    assert sharp.get_xlim() == flat.get_xlim() and sharp.get_ylim() == flat.get_ylim()
+    assert sharp.get_aspect() == flat.get_aspect() == 1
+    fills, lines = zip(*(axis.collections for axis in (sharp, flat)), strict=True)
+    assert (fills[0].levels == fills[1].levels).all() and (lines[0].levels == lines[1].levels).all()
+    level = 5
+    radii = [np.hypot(*line.get_paths()[level].vertices.T) for line in lines]
+    for radius, sharpness in zip(radii, (10.0, 1.0), strict=True):  # circles, as they are, not polygons
+        expected = math.sqrt((lines[0].levels[level] - 0.01) / sharpness)
+        assert radius.min() == pytest.approx(expected, rel=0.02) and radius.max() == pytest.approx(expected, rel=0.02)
+    assert any(line.get_marker() == "+" for line in sharp.lines)
+
+
+def test_landscapes_without_a_record_are_empty(tmp_path):
+    plots.landscapes(landscape("SGD", 1.0).iloc[:0], title="t").savefig(tmp_path / "empty.png")
+
+
+def non_uniformity() -> pandas.DataFrame:
+    """One quantity in two series at SGD and two ρ, two seeds; a bound of the first at SGD alone."""
+    return pandas.DataFrame(
+        [
+            {
+                "quantity": "s₂",
+                "series": series,
+                "rho": rho,
+                "seed": seed,
+                "value": scale / (1 + rho) + seed,
+                "loss": 0.02,
+            }
+            for series, scale in (("single", 10.0), ("batches", 5.0))
+            for rho in (0.0, 0.1, 0.2)
+            for seed in (0, 1)
+        ]
+    ).assign(
+        converged=True,
+        bound=lambda t: np.where(t["series"] == "batches", 3.0 - t["rho"], np.where(t["rho"] == 0, 8.0, np.nan)),
+    )
+
+
+def lines_of(axis, **properties):
+    return [line for line in axis.lines if all(getattr(line, f"get_{k}")() == v for k, v in properties.items())]
+
+
+def test_against_rho_draws_every_seed_the_means_and_each_bound_even_a_single_one():
+    axis = plots.against_rho(non_uniformity(), title="t").axes[0]
+    squares, dots = lines_of(axis, marker="s"), lines_of(axis, marker="o")
+    assert [sorted(line.get_ydata()) for line in squares] == [[10, 11], [5, 6]]
+    assert [len(line.get_ydata()) for line in dots] == [4, 4]
+    means = lines_of(axis, marker="None")
+    assert [list(line.get_xdata()) for line in means] == [[0, 1, 2], [0, 1, 2]] and means[0].get_ydata()[0] == 10.5
+    single, batches = lines_of(axis, marker="_")
+    assert list(single.get_ydata()) == [8.0] and list(batches.get_ydata()) == pytest.approx([3.0, 2.9, 2.8])
+    assert [line.get_color() for line in (single, batches)] == [line.get_color() for line in means]
+    told = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert told == ["single", "bound of (7), single", "batches", "bound of (7), batches"]
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["SGD\n0.02", "0.1\n0.02", "0.2\n0.02"]
+
+
+def test_against_rho_shows_what_had_not_converged_hollow_and_leaves_it_out_of_the_mean():
+    tidy = non_uniformity()
+    lost = (tidy["series"] == "single") & (tidy["rho"] == 0) & (tidy["seed"] == 1)
+    axis = plots.against_rho(tidy.assign(converged=~lost), title="t").axes[0]
+    hollow = lines_of(axis, markerfacecolor="white")
+    assert [list(line.get_ydata()) for line in hollow] == [[11.0]]
+    assert lines_of(axis, marker="None")[0].get_ydata()[0] == 10.0
+
+
+def test_against_rho_draws_a_series_that_has_only_a_bound():
+    tidy = non_uniformity()
+    tidy.loc[tidy["series"] == "batches", "value"] = np.nan
+    axis = plots.against_rho(tidy, title="t").axes[0]
+    assert len(lines_of(axis, marker="_")) == 2 and len(lines_of(axis, marker="None")) == 1
+    plots.against_rho(tidy.iloc[:0], title="t")
+
+
+def test_spectra_show_the_masses_that_the_smoothed_density_hides():
+    smoothed = {"label": "SGD", "kind": "smoothed", "eigenvalue": [0.0, 1.0, 2.0], "density": [1.0, 1e-3, 1e-5]}
+    masses = {"label": "SGD", "kind": "mass", "eigenvalue": [0.0, 1.0], "density": [1.0, 1e-6]}
+    figure = plots.spectra(pandas.concat(map(pandas.DataFrame, (smoothed, masses))), title="t")
+    line, dots = figure.axes[0].lines
+    assert list(line.get_ydata()) == [1.0, 1e-3, 1e-5] and line.get_label() == "SGD"
+    assert list(dots.get_ydata()) == [1.0, 1e-6] and dots.get_marker() == "o"
+    assert dots.get_color() == line.get_color()
+
+
+def test_what_is_lacking_is_named_by_radius_and_seed():
+    table = pandas.DataFrame(
+        [{"rho": rho, "seed": seed, "status": "done"} for rho in (0.0, 0.1, 0.2) for seed in (0, 1, 2)]
+    )
+    names = pandas.Series([[]] * len(table))
+    figure = plots.spectra(pandas.DataFrame(columns=["label", "kind", "eigenvalue", "density"]), title="t")
+    assert plots.lacking(figure, table, names).get_supxlabel() == ""
+    table.loc[[1, 2, 4, 5, 6], "status"] = "missing"
+    names[3] = ["a", "s3"]
+    told = plots.lacking(figure, table, names).get_supxlabel().replace("\n", " ")
+    assert told == (
+        "missing: 5 of 9 networks (SAM with ρ = 0.2: seeds 0; SGD, SAM with ρ = 0.1: seeds 1, 2); "
+        "not converged: a, s3 of SAM with ρ = 0.1, seed 0"
+    )

@@ -59,7 +59,7 @@ OTHERS = {
     "pruner": "snip",
     "norm": "group",
 }
-NEEDS = {"norm": {"model": "resnet18"}}  # fields that only some runs may change
+NEEDS = {"norm": {"model": "resnet18"}, "pruner": {"sparsity": 0.5}}  # fields that only some runs may change
 
 
 # Keys
@@ -211,6 +211,10 @@ def test_values_that_do_not_go_together_are_refused():
         Run(pruner="1:4", sparsity=0.5)
     with pytest.raises(ValueError, match=r"sparsity = 0.0: pruner '2:4' keeps 2 of 4 weights, so .* must be 0.5"):
         Run(pruner="2:4")
+    with pytest.raises(ValueError, match=r"pruner = 'snip': at sparsity 0 nothing is pruned; leave it at 'random'"):
+        Run(pruner="snip")
+    with pytest.raises(ValueError, match=r"sparsity = 0.9: masks are .* not for the attention of a vit"):
+        Run(dataset="digits", model="vit", width=32, sparsity=0.9)
     with pytest.raises(ValueError, match=r"norm = 'group': a mlp has no norm to choose"):
         Run(norm="group")
     with pytest.raises(ValueError, match=r"width = 0.5: a resnet18 needs a whole number"):

@@ -7,7 +7,7 @@ with that table as CSV beside it, so that what is plotted can be read and tested
 from lib.plots.convergence import curves, loss_bounds, training_loss
 from lib.plots.linearization import RADII, along_alpha
 from lib.plots.sparsity import PRUNERS, by_pruner
-from lib.plots.stability import against_rho, landscapes, second_moments, spectra, stability_map
+from lib.plots.stability import against_rho, lacking, landscapes, second_moments, spectra, stability_map
 from lib.plots.style import COLOURS, SCALE, STAND_INS, STYLE, footnote, optimizer_name, save, setting, title
 from lib.plots.width import UNITS, accuracy_against_rho, against_parameters, best_rho, protocols
 
@@ -27,6 +27,7 @@ __all__ = [
     "by_pruner",
     "curves",
     "footnote",
+    "lacking",
     "landscapes",
     "loss_bounds",
     "optimizer_name",

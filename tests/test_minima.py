@@ -1,0 +1,117 @@
+"""Trained weights as minima: only networks near zero loss are judged, and only numbers that converged."""
+
+import math
+
+import pandas
+import pytest
+
+from lib import minima, theory
+
+TABLE = pandas.DataFrame(
+    [
+        {"rho": 0.0, "seed": 0, "sample_loss": 0.001, "a": 10.0, "s2": 40.0},
+        {"rho": 0.1, "seed": 0, "sample_loss": 0.002, "a": 5.0, "s2": 20.0},
+        {"rho": 0.2, "seed": 0, "sample_loss": 0.2, "a": 20.0, "s2": 80.0},
+        {"rho": 0.0, "seed": 1, "sample_loss": 0.001, "a": 8.0, "s2": 30.0},
+        {"rho": 0.1, "seed": 1, "sample_loss": 0.003, "a": 2.0, "s2": 15.0},
+    ]
+).assign(status="done", epochs=100, key="k", run_key="r", lr=0.1, batch_gradient=0.5, stability=2.0, a_converged=True)
+TABLE[["s3", "s4", "batch_s2", "batch_s3", "batch_s4"]] = 1.0, 1.0, 1.0, 2.0, 3.0
+
+
+def test_ratios_are_of_one_seed_and_judged_where_both_came_near_zero_loss():
+    pairs = minima.over_sgd(TABLE, "a")
+    assert pairs[["rho", "seed", "ratio", "near_zero"]].to_numpy().tolist() == [
+        [0.1, 0, 0.5, True],
+        [0.2, 0, 2.0, False],
+        [0.1, 1, 0.25, True],
+    ]
+    assert minima.smaller(pairs) is True  # the pair that says otherwise is not near zero loss
+    assert minima.smaller(pairs.assign(near_zero=True)) is False
+    assert minima.smaller(pairs.assign(near_zero=False)) is None
+    assert minima.smaller(pairs.iloc[:0]) is None
+    told = "both near zero loss: ρ = 0.1: 0.375 ± 0.18 (n = 2); not both near zero loss, so not judged: ρ = 0.2: 2 "
+    assert minima.told(pairs) == told + "(n = 1)"
+
+
+def test_steps_are_between_neighbouring_radii_of_sam():
+    assert minima.over_previous(TABLE, "s2")[["rho", "seed", "ratio"]].to_numpy().tolist() == [[0.2, 0, 4.0]]
+
+
+def test_what_had_not_converged_is_named_and_left_out():
+    table = TABLE.assign(s2_converged=[True, False, None, math.nan, True], s3_converged=False)
+    assert minima.unconverged(table).tolist() == [["s3"], ["s2", "s3"], ["s3"], ["s3"], ["s3"]]
+    assert minima.over_sgd(table, "s2")["seed"].tolist() == [0, 1]
+    found = minima.settled(table)
+    assert found["s3"].isna().all() and found[["s2", "batch_s2"]].isna().to_numpy().tolist()[1] == [True, True]
+    assert found["s2"].notna().sum() == 4 and found["a"].notna().all()
+
+
+def test_a_list_of_flags_and_records_without_any():
+    surfaces = pandas.DataFrame({"eigenvalues_converged": [[True, False], [True, True], math.nan]})
+    assert minima.unconverged(surfaces).tolist() == [["eigenvalues"], [], []]
+    assert minima.unconverged(surfaces.set_axis(["converged"], axis=1)).tolist() == [["eigenvalues"], [], []]
+    assert minima.unconverged(surfaces[[]]).tolist() == [[], [], []]
+
+
+@pytest.mark.parametrize(("batches", "rho"), [(False, 0.1), (True, 0.2)])
+def test_shares_of_the_conditions_in_both_readings(batches, rho):
+    bounds = theory.stability_bounds(0.1, rho)
+    found = minima.shares(TABLE, batches=batches).iloc[1]
+    s3, s4 = (2.0, 3.0) if batches else (1.0, 1.0)
+    assert found.to_dict() == pytest.approx({"a": 5 / bounds.a, "s2": 0, "s3": s3 / bounds.s3, "s4": s4 / bounds.s4})
+
+
+def test_zero_loss_is_not_refuted_by_a_shorter_schedule():
+    text, holds = minima.zero_loss(TABLE)
+    assert holds is False and "below 0.01 at 4 of 5 networks" in text and "fewer" not in text
+    text, holds = minima.zero_loss(TABLE.assign(epochs=20))
+    assert holds is None and text.endswith("1 of the others had fewer epochs than the paper's 100")
+    assert minima.zero_loss(TABLE.assign(epochs=20, sample_loss=0.001))[1] is True
+
+
+def test_agreement_is_judged_at_networks_of_sam_near_zero_loss():
+    text, holds = minima.agreement(TABLE)
+    assert holds is True and text.startswith("of SAM's 2 networks near zero loss all hold at 2 for single samples at ρ")
+    far = TABLE.assign(s4=[1.0, 50.0, 1.0, 1.0, 1.0])
+    assert minima.agreement(far)[1] is False
+    assert minima.agreement(far.assign(s4_converged=[True, False, True, True, True]))[1] is True
+    text, holds = minima.agreement(TABLE.assign(sample_loss=0.02))
+    assert holds is None and text.startswith("no network of SAM came near zero loss; of all 5 networks")
+
+
+def test_both_readings_against_rho():
+    table = TABLE.assign(s2_converged=[True, False, True, True, True])
+    tidy = minima.against_rho(table)
+    assert len(tidy) == 5 * 4 * 2 and tidy["value"].notna().sum() == 5 * 7
+    s2 = tidy[tidy["quantity"] == "s₂"]
+    assert s2["converged"].tolist() == 2 * [True, False, True, True, True]
+    assert s2["bound"].dropna().tolist() == pytest.approx(4 * [10.0])  # SGD alone, in both readings
+    a = tidy[(tidy["quantity"] == "sharpness a") & (tidy["rho"] == 0.1)].groupby("series")["bound"].first()
+    expected = {"single samples at ρ": 0.1, "batches at ρ/‖g_B‖": 0.2}
+    assert a.to_dict() == pytest.approx({name: theory.stability_bounds(0.1, rho).a for name, rho in expected.items()})
+
+
+def test_without_a_record_every_table_is_empty():
+    missing = TABLE[["rho", "seed", "lr", "key", "run_key"]].assign(status="missing")
+    done = minima.found(missing)
+    assert len(done) == len(minima.against_rho(done)) == len(minima.over_sgd(done, "a")) == 0
+    assert minima.told(minima.over_sgd(done, "a")).startswith("no network")
+    assert len(minima.landscapes(missing)) == len(minima.spectra(done, 0.1)) == 0
+
+
+def test_a_landscape_names_a_and_the_loss_in_its_middle():
+    row = {"status": "done", "key": "k", "rho": 0.1, "axis": [-1.0, 0.0, 1.0], "eigenvalues": [4.0, 3.0]}
+    found = minima.landscapes(pandas.DataFrame([{**row, "surface": [[9, 8, 7], [6, 0.5, 4], [3, 2, 1]]}]))
+    assert set(found["panel"]) == {"SAM, ρ = 0.1: a = 4, loss 0.5"}
+    assert found.set_index(["v", "u"])["loss"].to_dict()[-1.0, 1.0] == 7  # a row each v, an entry each u
+
+
+def test_spectra_hold_the_masses_at_their_peaks():
+    table = pandas.DataFrame([{"key": "k", "rho": 0.0, "density_nodes": [0.0, 2.0], "density_weights": [0.9, 0.1]}])
+    found = minima.spectra(table, 0.1)
+    masses, line = (found[found["kind"] == kind] for kind in ("mass", "smoothed"))
+    peak = 1 / (0.1 * math.sqrt(2 * math.pi))
+    assert masses["density"].tolist() == pytest.approx([0.9 * peak, 0.1 * peak])
+    assert line["density"].max() == pytest.approx(0.9 * peak, rel=0.05)
+    assert set(found["label"]) == {"SGD"}
