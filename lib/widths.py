@@ -89,6 +89,11 @@ def overall(gaps: pandas.DataFrame) -> pandas.DataFrame:
     """The gap of a whole sweep for each reference and protocol: averaged over its cells for each seed, then its mean
     over seeds with Student's 95% interval. Only cells whose search is complete, and seeds that all of those have.
 
+    The interval takes the seeds for independent, but they share test samples, and by "both" any two seeds share those
+    that chose. In 20,000 simulated sweeps of 4 networks and 3 seeds, in which SAM did nothing and runs scattered by
+    1 point, that of "both" covered 0 in 93, 92 and 89% where either half of the test samples favoured this or that ρ
+    by 0, 0.4 and 0.8 points.
+
     Columns: reference, protocol, gap, low, high, cells, seeds.
     """
     rows = []
