@@ -111,22 +111,38 @@ CLAIMS = {
     "05_linearization": {
         "17b-lazy": Claim("Figure 17b", "At α = 1000 both SGD and SAM with ρ = 0.001 train lazily"),
         "17a-behind": Claim(
-            "Figure 17a", "Where both are lazy, at α = 1000, SAM with ρ = 0.001 is more than 10 points behind SGD"
+            "Figure 17a",
+            "Where both have learned lazily, at α = 1000, SAM with ρ = 0.001 is more than 10 points behind SGD",
+        ),
+        "17a-learned": Claim(
+            "beyond Figure 17",
+            "There SAM has learned: its α²·training loss is below 1, that of the untrained network, as SGD's is",
         ),
         "17a-benefit": Claim("Appendix C", "Linearization does not make SAM more effective"),
         "17b-radius": Claim("Figure 17b", "SAM with a large ρ does not become lazy, however large α"),
         "17-tangent": Claim(
             "beyond Figure 17", "A network that SGD trains at α = 1000 predicts what its tangent model does"
         ),
-        "17-sharpness": Claim("beyond Figure 17", "The larger α, the less training changes the sharpness"),
+        "17-sharpness": Claim(
+            "beyond Figure 17", "The larger α, the nearer SGD's sharpness after training is to that before it"
+        ),
         "17-distance": Claim(
-            "beyond Figure 17", "The distance travelled falls as 1/α for SGD, and is set by ρ alone for SAM at large ρ"
+            "beyond Figure 17",
+            "From the second α on the distance travelled falls as 1/α for SGD, and does not depend on α for SAM at the "
+            "largest ρ",
+        ),
+        "17-radius": Claim(
+            "beyond Figure 17",
+            "On the tangent model itself, which cannot be more linear, SAM with the radius αρ = 1 that belongs to "
+            "α = 1000 and ρ = 0.001 is more than 10 points behind SGD",
         ),
         "17-equivalent": Claim(
-            "beyond Figure 17", "On the tangent model itself SAM fails at α = 1000 and ρ = 0.001, a radius of αρ = 1"
+            "beyond Figure 17",
+            "A network that SAM trains at α = 1000 with ρ = 0.001 predicts what that SAM on the tangent model does",
         ),
         "17-scaled": Claim(
-            "beyond Figure 17", "With a radius that falls as 1/α SAM trains as lazily as SGD, and as well"
+            "beyond Figure 17",
+            "With a radius that falls as 1/α SAM at α = 1000 is lazy, and at most 5 points behind SGD",
         ),
     },
 }
@@ -186,6 +202,13 @@ def _replace(file, text: str) -> None:
     temporary = file.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, file)
+
+
+def lacking(*tables: pandas.DataFrame, without: Iterable[str] = ("missing", "diverged")) -> str:
+    """How many of the runs in these tables have a status with which they cannot tell; empty where all can."""
+    status = pandas.concat(tables)["status"]
+    lost = [f"{(status == name).sum()} {name}" for name in without if (status == name).any()]
+    return f"{' and '.join(lost)} of the {len(status)} runs that would tell" if lost else ""
 
 
 def mean_and_spread(values: Iterable[float], unit: str = "", digits: int = 3) -> str:

@@ -35,8 +35,8 @@ def laziness(
     """The quantities above for a run, a kind of `lib.measurement`.
 
     stability: on the first `samples` test samples. distance, start_norm: ‖w − w₀‖ and ‖w₀‖. kernel_change,
-    kernel_cosine: on `kernel_samples` training samples, as many of each class. sharpness, sharpness_converged: λ_max
-    of the Hessian of the run's own loss, targets y/α, at w, on `hessian_samples`.
+    kernel_cosine: on `kernel_samples` training samples, as many of each class. start_sharpness, sharpness: λ_max of
+    the Hessian of the run's own loss, targets y/α, at w₀ and at w, on `hessian_samples`; each with NAME_converged.
     ascent_stability: of activations under SAM's ascent alone, between w₀ and w₀ + ε; swing: see above; both for the
     first batch of training samples in order, None for SGD. outputs: αf of the first `outputs` test samples, by which
     to compare with another run. Of a tangent model, to which the rest does not apply, distance and outputs alone.
@@ -65,8 +65,9 @@ def laziness(
     # The Hessian of ‖f̄ − y/α‖² is that of ‖f − (f₀ + y/α)‖², without the cancellation in f̄ = f − f₀.
     with torch.no_grad():
         target = batches.loss_target(labels) + after.initial(inputs)
-    eigen = hessian.sharpness(after.model, run.loss, inputs, target)
-    found |= {"sharpness": eigen.value, "sharpness_converged": eigen.converged}
+    for name, model in (("start_sharpness", before.model), ("sharpness", after.model)):
+        eigen = hessian.sharpness(model, run.loss, inputs, target)
+        found |= {name: eigen.value, f"{name}_converged": eigen.converged}
     return found | _ascent(before, batches, run, x[:samples])
 
 

@@ -87,8 +87,8 @@ def activation_stability(before: nn.Module, after: nn.Module, x: torch.Tensor) -
 
     A unit is one number that an `nn.ReLU` module puts out for a sample, so that a layer counts by its size and every
     position of a feature map is a unit. Both networks run in evaluation mode; of a `Centered` one the trained part
-    counts. Raises ValueError for networks without an `nn.ReLU`, of different architectures, with weights that are not
-    finite, and for an empty x.
+    counts. Raises ValueError for networks without an `nn.ReLU` or that use none, of different architectures, with
+    weights that are not finite, and for an x that is empty or not finite.
     """
     before, after = (m.model if isinstance(m, Centered) else m for m in (before, after))
     _check_alike(before, after)
@@ -99,12 +99,16 @@ def activation_stability(before: nn.Module, after: nn.Module, x: torch.Tensor) -
         )
     if len(x) == 0:
         raise ValueError("x has no samples: give one or more")
+    if not x.isfinite().all():
+        raise ValueError("x has values that are NaN or infinite: no unit has a sign there")
     for name, model in (("before", before), ("after", after)):
         if not all(p.isfinite().all() for p in model.parameters()):
             raise ValueError(f"{name} has weights that are NaN or infinite: the run diverged")
     same = units = 0
     for part in x.split(CHUNK):
-        for a, b in zip(_active(before, part), _active(after, part), strict=True):
+        signs, others = _active(before, part), _active(after, part)
+        _check_units([tuple(a.shape[1:]) for a in signs], [tuple(b.shape[1:]) for b in others])
+        for a, b in zip(signs, others, strict=True):
             same, units = same + (a == b).sum().item(), units + a.numel()
     return same / units
 
@@ -136,6 +140,16 @@ def _check_alike(before: nn.Module, after: nn.Module) -> None:
         raise ValueError(
             f"before and after are of different architectures: at {name!r} one has {a.get(name)}, the other "
             f"{b.get(name)}; compare a network with itself at initialization"
+        )
+
+
+def _check_units(before: list[tuple], after: list[tuple]) -> None:
+    if not before and not after:
+        raise ValueError("before has nn.ReLU modules but its forward pass calls none: there is no unit to count")
+    if before != after:
+        raise ValueError(
+            f"before and after are of different architectures: the units of their ReLUs are {before} and {after} for "
+            "the same samples; compare a network with itself at initialization"
         )
 
 

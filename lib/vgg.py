@@ -19,8 +19,9 @@ def vgg11(width: int, in_shape: Sequence[int], classes: int, batch_norm: bool = 
     batch_norm: between each convolution and its ReLU.
 
     He's initialization in torchvision's form, variance 2/(outputs × kernel area), which keeps what flows back, and
-    biases of 0. Without a norm torch's default would leave hardly a signal behind eight layers, and the form that keeps
-    what flows forward makes the loss about a hundred times as sharp.
+    biases of 0. Without a norm torch's default leaves hardly a signal behind eight layers: at width 8 the outputs of
+    different digits differ by a hundredth of what they do here and less. The form that keeps what flows forward makes
+    the loss about ten times as sharp there.
     """
     channels, *sides = in_shape
     norm = nn.BatchNorm2d if batch_norm else None

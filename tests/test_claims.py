@@ -2,6 +2,7 @@
 
 import json
 
+import pandas
 import pytest
 
 from lib import claims
@@ -49,3 +50,10 @@ def test_a_claim_or_notebook_that_is_not_there_is_named(figures):
 def test_measured_numbers_carry_their_spread_and_their_count():
     assert claims.mean_and_spread([1.0, 2.0, 3.0], "epochs") == "2 ± 1 epochs (n = 3)"
     assert claims.mean_and_spread([0.5]) == "0.5 (n = 1)"
+
+
+def test_what_is_lacking_tells_missing_from_diverged():
+    one, other = (pandas.DataFrame({"status": status}) for status in (["done", "diverged"], ["missing", "diverged"]))
+    assert claims.lacking(one, other) == "1 missing and 2 diverged of the 4 runs that would tell"
+    assert claims.lacking(one) == "1 diverged of the 2 runs that would tell"
+    assert claims.lacking(one, without=["missing"]) == claims.lacking(one[:1]) == ""

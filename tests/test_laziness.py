@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from lib import laziness, linearize, train
+from lib import laziness, train
 from lib.runs import Run
 from lib.sam import SAM
 
@@ -61,6 +61,7 @@ def test_an_untrained_network_is_perfectly_lazy():
     found = laziness.laziness(before, after, batches, RUN, **SMALL)
     assert (found["distance"], found["stability"], found["kernel_change"]) == (0.0, 1.0, 0.0)
     assert found["kernel_cosine"] == pytest.approx(1.0, abs=1e-12)
+    assert found["start_sharpness"] == found["sharpness"]
     assert not torch.tensor(found["outputs"]).any()
 
 
@@ -117,10 +118,75 @@ def test_of_a_tangent_model_distance_and_outputs_are_measured_and_agree_with_a_l
     assert RUN.alpha * tangent["distance"] == pytest.approx(1e6 * lazy["distance"], rel=1e-3)
 
 
-def test_stability_of_a_trained_network_is_that_of_linearize():
+def dense_sharpness(model, batches, run) -> float:
+    """λ_max of the dense Hessian of mean ‖f(x; w) − f(x; w₀) − y/α‖² at the weights of a centered model."""
+    x, labels = batches.balanced(SMALL["hessian_samples"])
+    wanted = model.initial(x) + torch.nn.functional.one_hot(labels, 10).double() / run.alpha
+    names, shapes = zip(*((name, p.shape) for name, p in model.model.named_parameters()), strict=True)
+
+    def loss(flat):
+        parts = flat.split([shape.numel() for shape in shapes])
+        weights = {name: part.view(shape) for name, part, shape in zip(names, parts, shapes, strict=True)}
+        return (torch.func.functional_call(model.model, weights, (x,)) - wanted).square().sum(1).mean()
+
+    flat = torch.nn.utils.parameters_to_vector(model.model.parameters()).detach()
+    return torch.linalg.eigvalsh(torch.func.hessian(loss)(flat))[-1].item()
+
+
+def test_sharpness_is_that_of_the_dense_hessian_of_the_runs_own_loss_before_and_after():
+    before, after, batches, run = trained(RUN.but(width=0.05, alpha=2.0, lr=0.1))
+    found = laziness.laziness(before, after, batches, run, **SMALL)
+    for name, model in (("start_sharpness", before), ("sharpness", after)):
+        assert found[name] == pytest.approx(dense_sharpness(model, batches, run), rel=1e-4)
+        assert found[f"{name}_converged"]
+    assert abs(found["sharpness"] / found["start_sharpness"] - 1) > 0.1
+
+
+def kernel(model, x) -> torch.Tensor:
+    rows = []
+    for value in model(x).flatten():
+        grads = torch.autograd.grad(value, list(model.parameters()), retain_graph=True)
+        rows.append(torch.cat([g.flatten() for g in grads]))
+    return torch.stack(rows) @ torch.stack(rows).T
+
+
+def test_the_kernels_change_is_measured_from_the_kernel_at_the_start():
     before, after, batches, run = trained(RUN.but(alpha=1.0, lr=0.1))
     found = laziness.laziness(before, after, batches, run, **SMALL)
-    assert found["stability"] == linearize.activation_stability(before, after, batches.test[0][:60]) < 1
+    old, new = (kernel(model, batches.balanced(SMALL["kernel_samples"])[0]) for model in (before, after))
+    assert found["kernel_change"] == pytest.approx(((new - old).norm() / old.norm()).item(), rel=1e-9)
+    cosine = ((new * old).sum() / new.norm() / old.norm()).item()
+    assert found["kernel_cosine"] == pytest.approx(cosine, rel=1e-9)
+    assert abs(new.norm() / old.norm() - 1) > 0.1 and cosine < 0.99
+
+
+def signs(model, x) -> list[torch.Tensor]:
+    """Which units of the two hidden layers of an MLP are active."""
+    return [model.model[:depth](x) > 0 for depth in (2, 4)]
+
+
+def kept(before, after, x) -> float:
+    pairs = list(zip(signs(before, x), signs(after, x), strict=True))
+    return sum((a == b).sum().item() for a, b in pairs) / sum(a.numel() for a, _ in pairs)
+
+
+def test_the_ascent_is_measured_at_the_start_on_the_first_batch():
+    """The step w₀ + ρg/‖g‖ written out: how far the outputs swing on that batch, and how many test signs are kept."""
+    before, after, batches, run = trained(RUN.but(optimizer="sam", rho=0.5, lr=0.1))
+    found = laziness.laziness(before, after, batches, run, **SMALL)
+    x, labels = batches.train[0][: run.batch_size], batches.train[1][: run.batch_size]
+    target = torch.nn.functional.one_hot(labels, 10).double() / run.alpha
+    gradients = torch.autograd.grad((before(x) - target).square().sum(1).mean(), list(before.parameters()))
+    norm = torch.cat([g.flatten() for g in gradients]).norm()
+    moved = copy.deepcopy(before)
+    with torch.no_grad():
+        for p, g in zip(moved.parameters(), gradients, strict=True):
+            p.add_(run.rho * g / norm)
+        outputs = run.alpha * (moved.model(x) - before.model(x))
+    assert found["swing"] == pytest.approx(outputs.square().sum(1).sqrt().mean().item(), rel=1e-9)
+    test = batches.test[0][: SMALL["samples"]]
+    assert found["ascent_stability"] == kept(before, moved, test) < 1
+    assert found["stability"] == kept(before, after, test) < 1
 
 
 def test_what_is_not_linearized_is_refused():

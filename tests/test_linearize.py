@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import one_hot
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from lib import linearize, losses, models
+from lib import experiments, linearize, losses, models
 from lib.linearize import Centered, Tangent, activation_stability
 from lib.sam import SAM
 
@@ -270,6 +270,34 @@ def test_what_has_no_stability_of_activations_is_refused(before, after, told):
         activation_stability(before, after, samples())
 
 
+class Idle(nn.Module):
+    """A network with a ReLU module that its forward pass leaves out."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.relu = nn.Linear(64, 4).double(), nn.ReLU()
+
+    def forward(self, x):
+        return torch.relu(self.layer(x.flatten(1)))
+
+
+def test_relus_that_are_not_called_and_units_that_do_not_pair_are_refused():
+    with pytest.raises(ValueError, match="its forward pass calls none: there is no unit to count"):
+        activation_stability(Idle(), Idle(), samples())
+    before, after = (nn.Sequential(nn.Conv2d(1, 2, 3, stride=s), nn.ReLU()).double() for s in (1, 2))
+    told = r"different architectures: the units of their ReLUs are \[\(2, 6, 6\)\] and \[\(2, 3, 3\)\]"
+    with pytest.raises(ValueError, match=told):
+        activation_stability(before, after, samples())
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_samples_that_are_not_finite_are_refused(value):
+    x = samples()
+    x[2, 0, 3, 3] = value
+    with pytest.raises(ValueError, match="x has values that are NaN or infinite"):
+        activation_stability(network(), network(), x)
+
+
 def test_diverged_weights_and_no_samples_are_refused():
     model = network()
     with pytest.raises(ValueError, match="x has no samples"):
@@ -309,3 +337,36 @@ def test_a_kernel_needs_parameters_and_its_change_something_to_compare_with():
     assert linearize.relative_change(one, 3 * one) == pytest.approx(2.0)
     with pytest.raises(ValueError, match="before is 0"):
         linearize.relative_change(0 * one, one)
+
+
+# The grid of Figure 17
+
+
+def test_the_papers_grid_is_trained_as_appendix_c_says():
+    """Seven α from 1 to 1000, three radii and SGD, three seeds; the setting is that of Chizat et al."""
+    grid = experiments.vgg_linearization("paper")
+    runs = [m.run for m in grid]
+    assert len(runs) == len(set(runs)) == 7 * 4 * 3
+    assert {run.alpha for run in runs} == {1, 3, 10, 30, 100, 300, 1000}
+    assert {run.rho for run in runs} == {0, 0.001, 0.01, 0.1} and {run.seed for run in runs} == {0, 1, 2}
+    fixed = dict(
+        dataset="cifar10",
+        model="vgg11",
+        width=64,
+        loss="squared",
+        normalized=True,
+        lr=0.01,
+        schedule="inverse",
+        momentum=0.9,
+        weight_decay=0.0,
+        epochs=100,
+        batch_size=128,
+        n_train=0,
+        sparsity=0.0,
+        norm="batch",
+        linearize="centered",
+    )
+    for run in runs:
+        assert {name: getattr(run, name) for name in fixed} == fixed
+        assert (run.optimizer == "sam") == (run.rho > 0)
+    assert {m.kind for m in grid} == {"laziness"}

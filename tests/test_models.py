@@ -8,7 +8,8 @@ import torch
 import torchvision
 from torch import nn
 
-from lib import models
+from lib import hessian, models, train
+from lib.runs import Run
 
 DIGITS, MNIST, CIFAR = (1, 8, 8), (1, 28, 28), (3, 32, 32)
 SMALLEST = [("linear2", 3), ("mlp", 0.04), ("resnet18", 2), ("resnet50", 2), ("vgg11", 2), ("vit", 32)]
@@ -124,6 +125,27 @@ def test_vgg11_has_batch_norm_only_where_asked_for():
     ]
     assert [k.count(nn.BatchNorm2d) for k in kinds] == [0, 8]
     assert [k.count(nn.ReLU) for k in kinds] == [8, 8]
+
+
+def test_vgg11s_initialization_keeps_a_signal_at_the_least_sharpness():
+    """Against torch's default, behind which the outputs hardly depend on the image, and He's form for what flows
+    forward, whose loss is much sharper; on one digit of each class."""
+    run = Run(dataset="digits", model="vgg11", width=8, loss="squared")
+    batches = train.Batches(run, torch.device("cpu"))
+    x, y = batches.balanced(10)
+    ours, default, forward = (batches.network(run)[0] for _ in range(3))
+    torch.manual_seed(0)
+    for layer in default.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.reset_parameters()
+    for layer in forward.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
+    with torch.no_grad():
+        spread = {model: (model(x) - model(x).mean(0)).norm(dim=1).mean() for model in (ours, default)}
+    assert spread[default] < spread[ours] / 100
+    sharp = [hessian.sharpness(model, "squared", x, y).value for model in (ours, forward)]
+    assert sharp[1] > 5 * sharp[0]
 
 
 def test_vgg11_scales_smaller_images_up():

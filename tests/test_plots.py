@@ -176,12 +176,13 @@ def test_along_alpha_draws_every_run_and_the_mean_over_its_seeds():
     share, distance = figure.axes
     assert (share.get_xscale(), share.get_yscale(), distance.get_yscale()) == ("log", "linear", "log")
     assert (share.get_xlabel(), share.get_ylabel()) == ("scale α of the output", "share (%)")
-    runs, mean, lost = share.lines[:3]
+    runs, unlearned, mean, lost = share.lines[:4]
     assert sorted(runs.get_ydata()) == [1, 2, 30, 31, 1000, 1001]
     assert list(mean.get_xdata()) == [1, 30, 1000] and list(mean.get_ydata()) == [1.5, 30.5, 1000.5]
-    assert len(lost.get_xdata()) == 0
+    assert len(lost.get_xdata()) == len(unlearned.get_xdata()) == 0
     assert [text.get_text() for text in share.get_legend().get_texts()] == ["SGD", "SAM, ρ = 0.1"]
     assert mean.get_color() == plots.COLOURS["SGD"] and share.lines[4].get_color() == plots.COLOURS["SAM"]
+    assert share.get_title() == ""
 
 
 def test_along_alpha_shows_what_diverged_and_leaves_it_out_of_the_mean():
@@ -189,16 +190,46 @@ def test_along_alpha_shows_what_diverged_and_leaves_it_out_of_the_mean():
     table.loc[(table["alpha"] == 30) & (table["rho"] > 0) & (table["seed"] == 1), "status"] = "diverged"
     table.loc[table["status"] == "diverged", ["share", "distance"]] = math.nan
     figure = plots.along_alpha(table, title="t", panels={"share": "s"}, levels={"share": ("a level", 5.0)})
-    runs, mean, lost = figure.axes[0].lines[3:6]
+    runs, _, mean, lost = figure.axes[0].lines[4:8]
     assert len(runs.get_xdata()) == 5 and mean.get_ydata()[1] == 30.1
     assert list(lost.get_xdata()) == [30] and lost.get_marker() == "x"
     assert figure.axes[0].lines[-1].get_ydata()[0] == 5.0
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()][-1] == "diverged"
+
+
+def test_along_alpha_tells_crosses_of_different_radii_apart():
+    table = pandas.concat([scaled(), scaled().query("rho > 0").assign(rho=0.2, label="SAM, ρ = 0.2")])
+    table.loc[(table["alpha"] == 1) & (table["rho"] > 0), ["status", "share"]] = ["diverged", math.nan]
+    axis = plots.along_alpha(table, title="t", panels={"share": "s"}).axes[0]
+    first, second = axis.lines[7], axis.lines[11]
+    assert list(first.get_xdata()) == list(second.get_xdata()) == [1, 1]
+    assert not set(first.get_ydata()) & set(second.get_ydata())
+
+
+def test_along_alpha_shows_what_did_not_learn_by_open_markers_and_in_the_mean():
+    table = scaled()
+    table.loc[(table["alpha"] == 1000) & (table["rho"] > 0), "status"] = "not learned"
+    axis = plots.along_alpha(table, title="t", panels={"share": "s"}).axes[0]
+    runs, unlearned, mean, lost = axis.lines[4:8]
+    assert sorted(runs.get_xdata()) == [1, 1, 30, 30] and len(lost.get_xdata()) == 0
+    assert list(unlearned.get_xdata()) == [1000, 1000] and unlearned.get_markerfacecolor() == "white"
+    assert list(unlearned.get_ydata()) == [1000.1, 1001.1] and mean.get_ydata()[-1] == pytest.approx(1000.6)
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["SGD", "SAM, ρ = 0.1", "not learned"]
+
+
+def test_the_footnote_names_what_has_not_learned():
+    table = scaled().assign(model="vgg11", epochs=6, sparsity=0.0, normalized=True, provenance=None)
+    table = pandas.concat([table, table[table["rho"] > 0].assign(rho=0.2)])
+    table.loc[(table["alpha"] > 1) & (table["rho"] == 0.2), "status"] = "not learned"
+    text = plots.footnote(Figure(), table, by="alpha").get_supxlabel()
+    assert text.replace("\n", " ") == "not learned: 4 of 18 runs (alpha 30, 1000: SAM with ρ 0.2)"
 
 
 def test_along_alpha_without_a_single_record_is_empty(tmp_path):
     table = scaled(status="missing", share=math.nan, distance=math.nan)
     figure = plots.along_alpha(table, title="t", panels={"share": "s", "distance": "d"}, logs=["distance"])
     assert all(len(line.get_xdata()) == 0 for axis in figure.axes for line in axis.lines)
+    assert all(axis.get_title() == "not measured" and len(axis.get_yticks()) == 0 for axis in figure.axes)
     figure.savefig(tmp_path / "empty.png")  # an empty log axis can be drawn
 
 

@@ -50,12 +50,12 @@ def optimizer_name(run) -> str:
 
 
 def footnote(figure: Figure, table: pandas.DataFrame, by: str = "width") -> Figure:
-    """Name under the figure what is missing from it and what diverged, by network, seed, optimizer and ρ; nothing where
-    all runs are done.
+    """Name under the figure what is missing from it, diverged, or has not learned, by network, seed, optimizer and ρ;
+    nothing where all runs are done.
 
     by: the field that tells the networks apart."""
     notes = []
-    for status in ("missing", "diverged"):
+    for status in ("missing", "diverged", "not learned"):
         found = table["status"] == status
         if found.any():
             notes.append(f"{status}: {found.sum()} of {len(table)} runs ({_listed(table, found, by)})")
