@@ -202,7 +202,8 @@ class Cell:
     def search(self, reference: str, part: str) -> pandas.DataFrame:
         """Accuracies on a part of the test samples, ρ × the seeds that count, without the ρ that cannot be chosen."""
         accuracy = self.sam.set_index(["rho", "seed"])[PARTS[part]].unstack()  # noqa: PD010 (there is one run each)
-        return accuracy.reindex(columns=self.seeds(reference)).dropna()
+        seeds = self.seeds(reference)
+        return accuracy.reindex(columns=seeds).dropna() if seeds else accuracy.iloc[:0, :0]
 
     def best(self, reference: str = "SGD") -> float:
         """ρ* by the paper's protocol; NaN if there is none."""

@@ -28,11 +28,11 @@ from lib.train import Batches, Loop, learning_rate, summary
 STACKABLE = ("linear2", "mlp")
 
 # How many runs of one architecture are worth stacking, by the number of parameters of one. On a CPU the products of a
-# small network leave time for little but launching them; from about 300–100 on they fill a core by themselves. On a
+# small network leave time for little but launching them; beyond 600–200 they fill a core by themselves. On a
 # GPU all that fits goes together. Convolutions of four filters gain from company on a CPU, most in pairs, whose eight
 # channels fill its vectors; at width 8 channels last gives as much, and from 16 on they lose by it. All of it is
 # measured by benchmarks/company.py, but not how convolutions do on a GPU, where they go alone.
-CPU_MEMBERS = ((100_000, 9), (400_000, 3))
+CPU_MEMBERS = ((100_000, 9), (700_000, 3))
 GPU_MEMBERS = 64
 CPU_GROUPED = {"resnet18": (4, 2)}  # up to this width, so many together
 

@@ -155,6 +155,11 @@ def _convolutional(base: Run, widths: Sequence[float], smoke: Sequence[float]) -
     return [run for width in widths for run in with_sam(base.but(width=width))]
 
 
+def stand_in(grid: Sequence[Run]) -> list[Run]:
+    """A grid with cifar10-jpeg in place of cifar10, for lite where only the stand-in has records."""
+    return [run.but(dataset="cifar10-jpeg") if run.dataset == "cifar10" else run for run in grid]
+
+
 def twice(grid: Sequence[Run]) -> list[Run]:
     """The SGD runs of a grid for twice the epochs: with as many gradients as SAM takes (compute-matched)."""
     return [run.but(epochs=2 * run.epochs) for run in grid if run.optimizer == "sgd"]
@@ -369,10 +374,7 @@ EXPERIMENTS: dict[str, Callable[[str], list[Run] | list[Measurement]]] = {
 
 def table(grid: Sequence[Run | Measurement]) -> pandas.DataFrame:
     """What a grid, or that of the runs that are measured, varies: one row a combination of all fields but ρ and seed,
-    which are listed; then how many runs.
-
-    Fields that are the same in the whole grid are left out; they are in the table's `attrs["common"]`.
-    """
+    which are listed; then how many runs. Fields that are the same in the whole grid are left out."""
     runs = dict.fromkeys(what.run if isinstance(what, Measurement) else what for what in grid)
     frame = pandas.DataFrame([run.as_dict() for run in runs])
     varied = [name for name in frame if (frame[name] != frame[name].iloc[0]).any() and name not in ("rho", "seed")]
@@ -383,7 +385,22 @@ def table(grid: Sequence[Run | Measurement]) -> pandas.DataFrame:
         seeds=("seed", lambda s: ", ".join(map(str, sorted(set(s))))),
         runs=("seed", "size"),
     )
-    listed = listed.reset_index() if varied else listed.reset_index(drop=True)
-    fixed = [name for name in frame if name not in (*varied, "rho", "seed", "recipe")]
-    listed.attrs["common"] = {name: frame[name].iloc[0] for name in fixed}
-    return listed
+    return listed.reset_index() if varied else listed.reset_index(drop=True)
+
+
+def presets(*names: str) -> pandas.DataFrame:
+    """The settings of experiments together: one row a field of `Run` that is not the default everywhere, or that
+    Appendix A names for each workload; one column a preset: the values of its runs, ascending; then their number."""
+    default, columns = Run().as_dict(), {}
+    for preset in PRESETS:
+        runs = dict.fromkeys(run for name in names for run in EXPERIMENTS[name](preset))
+        frame = pandas.DataFrame([run.as_dict() for run in runs])
+        told = {field: ", ".join(_plain(value) for value in sorted(set(frame[field]))) for field in default}
+        columns[preset] = told | {"runs": str(len(runs))}
+    found = pandas.DataFrame(columns)
+    plain = pandas.Series({field: _plain(value) for field, value in default.items()}).reindex(found.index)
+    return found[found.ne(plain, axis=0).any(axis=1) | found.index.isin(["model", "lr", "weight_decay"])]
+
+
+def _plain(value) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)

@@ -172,6 +172,7 @@ def test_a_cell_with_nothing_to_compare_is_named_in_the_summary_with_no_number(l
     assert found["seeds"].to_dict() == {1.0: 2, 2.0: 0}
     assert found.loc[2.0, "missing"] == absent.sum()
     assert math.isnan(found.loc[2.0, "gap"])
+    assert found.loc[2.0, "searched"] == 0
     assert set(benefit.gaps(runs)["width"]) == {1.0}
     assert set(benefit.chosen(runs)["width"]) == {1.0}
 

@@ -7,7 +7,7 @@ import pandas
 import pytest
 from test_benefit import row, table
 
-from lib import widths
+from lib import benefit, plots, trends, widths
 
 RHOS = (0.02, 0.05, 0.1, 0.2)
 
@@ -64,8 +64,6 @@ def test_the_test_loss_is_lowered_by_the_difference():
 
 
 def test_overall_averages_cells_for_each_seed_and_leaves_incomplete_ones_out():
-    from lib import benefit
-
     runs = swept()
     found = widths.overall(benefit.gaps(runs)).set_index(["reference", "protocol"])
     assert found.loc[("SGD", "paper"), "gap"] == pytest.approx(2)
@@ -94,6 +92,75 @@ def test_accuracies_leave_out_the_longer_runs_of_sgd():
     assert set(tidy.query("optimizer == 'sgd'")["accuracy"]) == {90}
 
 
+def unfinished(width, rho, seed=None):
+    """`swept` with the runs of SAM at one width and ρ missing, of one seed or of all."""
+    runs = swept()
+    lost = (runs["width"] == width) & (runs["rho"] == rho) & ((runs["seed"] == seed) | (seed is None))
+    runs.loc[lost, ["status", *benefit.PARTS.values()]] = ["missing", math.nan, math.nan, math.nan]
+    return runs
+
+
+def test_accuracies_say_which_seeds_have_a_whole_search():
+    tidy = widths.accuracies(unfinished(0.25, 0.2))
+    assert tidy.groupby("width")["complete"].agg(["min", "max"]).to_numpy().tolist() == [[False] * 2, [True] * 2]
+    assert tidy[["width", "searched", "radii"]].drop_duplicates().to_numpy().tolist() == [[0.25, 3, 4], [1, 4, 4]]
+    tidy = widths.accuracies(unfinished(0.25, 0.2, seed=1))
+    assert tidy[tidy["width"] == 0.25].groupby("seed")["complete"].first().to_dict() == {0: True, 1: False}
+
+
+def test_selection_is_every_seed_of_complete_cells_with_its_mean_and_error():
+    runs = unfinished(1.0, 0.2)
+    runs.loc[(runs["width"] == 0.25) & (runs["seed"] == 1) & (runs["rho"] == 0), "test_accuracy"] = 0.88
+    tidy = widths.selection({"one": benefit.gaps(runs), "none": benefit.gaps(runs.assign(status="missing"))})
+    paper = tidy[(tidy["workload"] == "one") & (tidy["protocol"] == "paper")]
+    assert paper["parameters"].tolist() == [61_035, 61_035]
+    assert paper["gap"].tolist() == pytest.approx([1, 3])
+    assert paper["mean"].tolist() == pytest.approx([2, 2]) and paper["error"].tolist() == pytest.approx([1, 1])
+    assert tidy[tidy["workload"] == "none"]["gap"].isna().tolist() == [True]
+
+
+def test_the_stand_in_is_shown_where_only_it_has_records():
+    some, none = swept(), swept().assign(status="missing")
+    assert widths.recorded(some, none) is some and widths.recorded(none, some) is some
+    other = none.copy()
+    assert widths.recorded(none, other) is none
+
+
+def labels(axis):
+    return [text.get_text() for text in axis.get_legend().get_texts()]
+
+
+def test_a_partial_search_is_hollow_and_the_legend_says_of_how_many_radii():
+    points = widths.points(unfinished(1.0, 0.2))
+    gap = plots.against_parameters(points, title="", quantities=["gap"], since=100_000).axes[0]
+    assert {"hollow: 3 of 4 ρ", "training loss < 0.01 (SGD)"} < set(labels(gap))
+    assert gap.patches[0].get_extents().x1 == pytest.approx(gap.bbox.x1)  # shaded to the edge
+    assert not any("hollow" in label for label in labels(whole().axes[0]))
+
+
+def whole(seeds=2):
+    return plots.against_parameters(widths.points(swept(seeds=seeds)), title="", quantities=["gap"])
+
+
+@pytest.mark.parametrize(("seeds", "bars"), [(1, 0), (2, 2)])
+def test_there_are_bars_where_there_are_two_seeds_and_no_zero_loss_is_said(seeds, bars):
+    axis = whole(seeds).axes[0]
+    assert len(axis.containers) == bars  # one a reference
+    assert "nowhere training loss < 0.01 (SGD)" in labels(axis)
+
+
+def test_one_network_stands_in_the_middle_of_its_axis():
+    one = widths.points(swept().query("width == 1"))
+    low, high = plots.against_parameters(one, title="", quantities=["gap"]).axes[0].get_xlim()
+    assert low * high == pytest.approx(266_610**2) and high / low > 4
+
+
+def test_panels_of_accuracy_against_rho_say_that_a_search_is_partial():
+    partial, done = plots.accuracy_against_rho(widths.accuracies(unfinished(0.25, 0.2)), title="").axes
+    assert partial.get_title().endswith("hollow: 3 of 4 ρ") and "hollow" not in done.get_title()
+    assert partial.lines[0].get_markerfacecolor() == "none" != done.lines[0].get_markerfacecolor()
+
+
 def test_roughness_is_the_f_ratio_of_lack_of_fit():
     """Under a parabola with Gaussian scatter it follows F(m − 3, m(n − 1)): 1 on average here, within its error."""
     draw, ratios = np.random.default_rng(0), []
@@ -116,14 +183,14 @@ def test_a_jump_is_rough_and_few_rhos_say_nothing():
 
 
 def test_a_sweep_without_records_has_no_points_and_no_claims_to_make():
-    from lib import benefit, plots, trends
-
     runs = swept().assign(status="missing", test_accuracy=math.nan)
     points = widths.points(runs)
     assert points.empty and math.isnan(widths.interpolates(points)) and widths.lowered(points).empty
     assert widths.overall(benefit.gaps(runs)).empty and widths.accuracies(runs).empty
     assert trends.describe(trends.trend(benefit.gaps(runs)), "points").startswith("fewer than two such networks")
     assert math.isnan(trends.rho_scaling(runs).exponent)
-    plots.against_parameters(points, title="", quantities=["gap", "test accuracy"])
+    axes = plots.against_parameters(points, title="", quantities=["gap", "test accuracy"]).axes
+    assert {axis.get_title() for axis in axes} == {"no record of both SGD and SAM"}
+    plots.protocols(widths.selection({"one": benefit.gaps(runs)}), title="")
     plots.accuracy_against_rho(widths.accuracies(runs), title="")
     plots.best_rho(widths.best_rhos({"one": runs}), title="")

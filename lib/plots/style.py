@@ -123,8 +123,17 @@ def title(what: str, table: pandas.DataFrame, preset: str) -> str:
         notes.append(f"{table['epochs'].min()} epochs instead of 200")
     elif preset == "lite" and set(table["dataset"]) == {"mnist"} and table["epochs"].min() < 100:
         notes.append(f"{table['epochs'].min()} epochs instead of 100")
+    return f"{what}\npreset {preset}: {', '.join(notes)}, {_seeds(table)}"
+
+
+def setting(table: pandas.DataFrame) -> str:
+    """What the runs of a panel are, in a figure whose panels are of different workloads: images, epochs, seeds."""
+    return f"{', '.join(sorted(set(table['dataset'])))}, {table['epochs'].min()} epochs, {_seeds(table)}"
+
+
+def _seeds(table: pandas.DataFrame) -> str:
     seeds = table[table["status"] != "missing"]["seed"].nunique()
-    return f"{what}\npreset {preset}: {', '.join(notes)}, {seeds} seed{'s' * (seeds != 1)}"
+    return f"{seeds} seed{'s' * (seeds != 1)}"
 
 
 def save(figure: Figure, name: str, data: pandas.DataFrame, preset: str) -> Figure:

@@ -1,7 +1,7 @@
 """Section 5: accuracies, gaps and radii against the number of parameters."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import pandas
@@ -22,7 +22,7 @@ def against_parameters(
 ) -> Figure:
     """Quantities of `widths.points` against the number of parameters, a panel each: every seed a dot (hollow where the
     search for ρ is under way), the mean and its standard error over seeds a line with bars. since: parameters from
-    which on the training loss is zero, shaded."""
+    which on SGD's training loss is zero, shaded; NaN where no network reaches that."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(quantities), figsize=(4.2 * len(quantities), 3.9), squeeze=False)
         for axis, quantity in zip(axes[0], quantities, strict=True):
@@ -34,37 +34,62 @@ def against_parameters(
                 if quantity == "gap":
                     label, colour = f"SAM − {method}", COLOURS["SAM" if method == "SGD" else method]
                 _seeds_and_mean(axis, line.assign(x=line["parameters"] * 1.04**k), colour, label)
-            _parameter_axis(axis, shown, since)
+            _parameter_axis(axis, shown)
             axis.set(ylabel=UNITS[quantity], yscale="log" if quantity.endswith("loss") else "linear")
             if len(shown):
+                _hollow(axis, shown)
+                _zero_loss(axis, since)
                 axis.legend(fontsize=8)
+            else:
+                axis.set_title("no record of both SGD and SAM")
         figure.suptitle(title)
     return figure
 
 
 def _seeds_and_mean(axis, line: pandas.DataFrame, colour: str, label: str) -> None:
-    """Columns x, value, complete. Only networks whose search is complete are joined."""
+    """Columns x, value, complete. Only networks whose search is complete are joined, with bars where there are two
+    seeds."""
     for complete, dots in line.groupby("complete"):
         axis.plot(dots["x"], dots["value"], "o", ms=3.5, color=colour, alpha=0.6, mfc=colour if complete else "none")
     values = line[line["complete"]].groupby("x")["value"]
-    axis.errorbar(values.mean().index, values.mean(), values.sem(), color=colour, lw=1.6, capsize=3, label=label)
+    mean, error = values.mean(), values.sem()
+    look = dict(color=colour, lw=1.6, label=label)
+    if error.notna().any():
+        axis.errorbar(mean.index, mean, error, capsize=3, **look)
+    else:
+        axis.plot(mean.index, mean, **look)
 
 
-def _parameter_axis(axis, shown: pandas.DataFrame, since: float = math.nan) -> None:
+def _hollow(axis, shown: pandas.DataFrame) -> None:
+    """The entry of the legend that says what a hollow dot is; columns searched, radii, complete."""
+    partial = shown.loc[~shown["complete"], ["searched", "radii"]].drop_duplicates().sort_values("searched")
+    if len(partial):
+        told = ", ".join(f"{k} of {m}" for k, m in partial.itertuples(index=False))
+        axis.plot([], [], "o", ms=3.5, color="grey", mfc="none", label=f"hollow: {told} ρ")
+
+
+def _zero_loss(axis, since: float) -> None:
+    if math.isnan(since):
+        axis.plot([], [], " ", label="nowhere training loss < 0.01 (SGD)")
+        return
+    low, high = axis.get_xlim()
+    axis.axvspan(since * 0.9, high, color="grey", alpha=0.13, lw=0, label="training loss < 0.01 (SGD)")
+    axis.set_xlim(low, high)
+
+
+def _parameter_axis(axis, shown: pandas.DataFrame) -> None:
     counts = sorted(shown["parameters"].unique())
     axis.set(xscale="log", xlabel="trainable parameters")
     axis.set_xticks(counts, [f"{n / 1e6:.3g}M" if n >= 1e6 else f"{n / 1e3:.3g}k" for n in counts], fontsize=8)
     axis.minorticks_off()
     axis.margins(x=0.12)
-    if not math.isnan(since):
-        axis.axvspan(
-            since * 0.9, axis.get_xlim()[1], color="grey", alpha=0.13, lw=0, label="training loss < 0.01 (SGD)"
-        )
+    if len(counts) == 1:  # else the methods' small shifts would span the axis
+        axis.set_xlim(counts[0] / 3, counts[0] * 3)
 
 
 def accuracy_against_rho(table: pandas.DataFrame, *, title: str) -> Figure:
-    """Test accuracy against ρ, a panel a width: every seed of SAM a dot, their mean a line with its standard error;
-    SGD's seeds and mean horizontal. Columns of `table`: width, optimizer, rho, seed, accuracy (%), parameters."""
+    """Test accuracy against ρ, a panel a width: every seed of SAM a dot (hollow where its search is under way), their
+    mean a line with its standard error; SGD's seeds and mean horizontal. `table`: as from `widths.accuracies`."""
     widths = sorted(table["width"].unique()) or [None]
     columns = min(len(widths), 4)
     rows = -(-len(widths) // columns)
@@ -72,17 +97,20 @@ def accuracy_against_rho(table: pandas.DataFrame, *, title: str) -> Figure:
         size = (max(3.1 * columns, 7.5), 2.9 * rows + 0.5)
         figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
         for axis, width in zip(axes.flat, widths, strict=False):
-            shown = table[table["width"] == width].assign(complete=True)
+            shown = table[table["width"] == width]
             sam = shown[shown["optimizer"] == "sam"].rename(columns={"rho": "x", "accuracy": "value"})
             if len(sam):
                 _seeds_and_mean(axis, sam, COLOURS["SAM"], "SAM")
-            sgd = shown.loc[shown["optimizer"] == "sgd", "accuracy"]
-            for value in sgd:
+            sgd = shown[shown["optimizer"] == "sgd"]
+            for value in sgd["accuracy"]:
                 axis.axhline(value, color=COLOURS["SGD"], lw=0.6, alpha=0.6)
             if len(sgd):
-                axis.axhline(sgd.mean(), color=COLOURS["SGD"], lw=1.6, label="SGD")
+                mean = (sgd[sgd["complete"]] if sgd["complete"].any() else sgd)["accuracy"].mean()
+                axis.axhline(mean, color=COLOURS["SGD"], lw=1.6, label="SGD")
             parameters = f", {shown['parameters'].iloc[0]:,} parameters" if len(shown) else ""
             axis.set(xscale="log", xlabel="ρ", title="no run has a record" if width is None else f"width {width:g}")
+            if len(shown) and not shown["complete"].any():
+                parameters += f"\nhollow: {shown['searched'].iloc[0]} of {shown['radii'].iloc[0]} ρ"
             axis.set_title(axis.get_title() + parameters, fontsize=9)
             ticks = sorted(sam["x"].unique())
             axis.set_xticks(ticks, [f"{rho:g}" for rho in ticks], fontsize=8)
@@ -97,10 +125,10 @@ def accuracy_against_rho(table: pandas.DataFrame, *, title: str) -> Figure:
     return figure
 
 
-def best_rho(tidy: pandas.DataFrame, *, title: str) -> Figure:
+def best_rho(tidy: pandas.DataFrame, *, title: str, settings: Mapping[str, str] | None = None) -> Figure:
     """ρ* against the number of parameters, a panel a workload: chosen by all seeds (line) and by each alone (dots).
 
-    Columns: workload, parameters, seed ("all" for the line), rho.
+    Columns: workload, parameters, seed ("all" for the line), rho. settings: what else to say of a workload.
     """
     with plt.rc_context(STYLE):
         panels = list(dict.fromkeys(tidy["workload"]))
@@ -113,7 +141,7 @@ def best_rho(tidy: pandas.DataFrame, *, title: str) -> Figure:
             axis.plot([], [], "o", ms=4, mfc="none", color="grey", label="by one seed alone")
             axis.plot(line["parameters"], line["rho"], "o-", color=COLOURS["SAM"], label="by the mean over seeds")
             _parameter_axis(axis, shown)
-            axis.set(yscale="log", title=panel if len(shown) else f"{panel}: no search is complete")
+            axis.set(yscale="log", title=_panel(panel, settings, shown))
             ticks = sorted(shown["rho"].unique())
             axis.set_yticks(ticks, [f"{rho:g}" for rho in ticks])
             axis.minorticks_off()
@@ -124,11 +152,14 @@ def best_rho(tidy: pandas.DataFrame, *, title: str) -> Figure:
     return figure
 
 
-def protocols(tidy: pandas.DataFrame, *, title: str) -> Figure:
-    """The gap by each protocol, a panel a workload: means over seeds with their standard errors against parameters.
+def _panel(workload: str, settings: Mapping[str, str] | None, shown: pandas.DataFrame) -> str:
+    lines = [workload, (settings or {}).get(workload, ""), "" if len(shown) else "no search is complete"]
+    return "\n".join(line for line in lines if line)
 
-    Columns: workload, parameters, protocol, gap, error.
-    """
+
+def protocols(tidy: pandas.DataFrame, *, title: str, settings: Mapping[str, str] | None = None) -> Figure:
+    """The gap by each protocol against parameters, a panel a workload: every seed a dot, their mean and its standard
+    error a line with bars. `tidy`: as from `widths.selection`; settings: what else to say of a workload."""
     with plt.rc_context(STYLE):
         panels = list(dict.fromkeys(tidy["workload"]))
         figure, axes = plt.subplots(1, max(len(panels), 1), figsize=(4 * max(len(panels), 2), 3.8), squeeze=False)
@@ -136,12 +167,10 @@ def protocols(tidy: pandas.DataFrame, *, title: str) -> Figure:
             shown = tidy[(tidy["workload"] == panel) & tidy["gap"].notna()]
             axis.axhline(0, color="black", lw=0.8)
             for k, (name, line) in enumerate(shown.groupby("protocol", sort=False)):
-                look = dict(color=SCALE[-1] if name == "paper" else SCALE[k], marker="o", ms=4, lw=1.4, capsize=3)
-                axis.errorbar(
-                    line["parameters"] * 1.06**k, line["gap"], line["error"], elinewidth=0.8, label=name, **look
-                )
+                dots = line.assign(x=line["parameters"] * 1.06**k, value=line["gap"], complete=True)
+                _seeds_and_mean(axis, dots, SCALE[-1] if name == "paper" else SCALE[k], name)
             _parameter_axis(axis, shown)
-            axis.set(title=panel if len(shown) else f"{panel}: no search is complete")
+            axis.set(title=_panel(panel, settings, shown))
         axes[0][0].set_ylabel("SAM − SGD (percentage points)")
         if panels and len(tidy["gap"].dropna()):
             figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right upper", title="ρ chosen by")
