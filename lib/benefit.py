@@ -33,6 +33,9 @@ from lib.runs import Run
 PARTS = {"all": "test_accuracy", "even": "test_accuracy_even", "odd": "test_accuracy_odd"}
 # What SAM is compared with: SGD for as many epochs, and for twice as many, which cost as many gradients.
 REFERENCES = {"SGD": 1, "SGD, twice the epochs": 2}
+# Mean accuracies that differ by less are equal: adding up in another order changes the last bits of a mean, and one
+# test sample in one run of three changes it by more than 1e-6 on every data set here.
+TIE = 1e-9
 
 
 class Fold(NamedTuple):
@@ -58,12 +61,14 @@ def gaps(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> pandas.D
 
     Columns: those of `by`; parameters (that are trained; of a sparse network those that remain); reference, protocol;
     seed; rho, the chosen one (its geometric mean over folds); sgd and sam, the accuracies (%); gap (percentage points);
-    searched, from how many ρ it was chosen; complete, whether those seeds have records at every ρ: a search that is
-    still under way has less luck to choose from, so such cells are not to be compared with others.
+    searched, from how many ρ it was chosen; radii, how many the table asks for; complete, whether those seeds have
+    records at every ρ: a search that is still under way has less luck to choose from, so such cells are not to be
+    compared with others.
 
-    A seed counts if the reference is done and no other seed has records at more ρ; so no search is averaged with a
-    shorter one. A ρ at which SAM diverged for such a seed cannot be chosen. Of equal ρ the smallest is. Cells
-    without such a seed or ρ have no row here; `summary` names them.
+    A seed counts if the reference is done and SAM has records at the same ρ as for the other seeds that count: of all
+    such groups of seeds the one with the most ρ, then the largest, then that of the smallest seed. So no search is
+    averaged with another. A ρ at which SAM diverged for such a seed cannot be chosen. Of equal ρ the smallest is.
+    Cells without such a seed or ρ have no row here; `summary` names them.
 
     Raises ValueError for an unknown column in `by`, and for cells in which runs differ by more than ρ and seed.
     """
@@ -72,8 +77,9 @@ def gaps(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> pandas.D
         for reference in cell.references:
             rows += [cell.labels | {"reference": reference} | row for row in cell.gaps(reference)]
     columns = [*_columns(by), "parameters", "reference", "protocol", "seed", "rho", "sgd", "sam", "gap"]
-    columns += ["searched", "complete"]
-    kinds = dict.fromkeys(("rho", "sgd", "sam", "gap"), float) | dict.fromkeys(("parameters", "seed", "searched"), int)
+    columns += ["searched", "radii", "complete"]
+    kinds = dict.fromkeys(("rho", "sgd", "sam", "gap"), float)
+    kinds |= dict.fromkeys(("parameters", "seed", "searched", "radii"), int)
     kinds |= {"complete": bool, **table.dtypes[_columns(by)]}  # also where there is no row
     return pandas.DataFrame(rows, columns=columns).astype(kinds)
 
@@ -135,6 +141,15 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     return values.mean() - half, values.mean() + half
 
 
+def highest(accuracies: np.ndarray) -> np.ndarray:
+    """Which rows, one a ρ in ascending order, have the highest mean over their columns, the seeds: several if equal.
+
+    Whatever chooses ρ* takes the first of these, so that no two results rest on different radii of equal mean.
+    """
+    means = np.mean(accuracies, axis=1)
+    return np.flatnonzero(means >= means.max() - TIE)
+
+
 def parameters(run: Run) -> int:
     """The trainable numbers of the run's network; of a sparse one, those that its mask keeps or never covers."""
     return _parameters(run.dataset, run.model, run.width, run.sparsity, run.pruner)
@@ -173,8 +188,11 @@ class Cell:
         """The seeds that count; see `gaps`."""
         compared = self.reference(reference)
         done = compared["seed"][compared["status"] == "done"]
-        recorded = self.sam[(self.sam["status"] != "missing") & self.sam["seed"].isin(done)].groupby("seed").size()
-        return recorded.index[recorded == recorded.max()].tolist()
+        recorded = self.sam[(self.sam["status"] != "missing") & self.sam["seed"].isin(done)]
+        groups = {}
+        for seed, rhos in recorded.groupby("seed")["rho"]:
+            groups.setdefault(frozenset(rhos), []).append(seed)
+        return groups[max(groups, key=lambda rhos: (len(rhos), len(groups[rhos])))] if groups else []
 
     def complete(self, reference: str) -> bool:
         """Whether the seeds that count have records at every ρ of the cell."""
@@ -186,10 +204,15 @@ class Cell:
         accuracy = self.sam.set_index(["rho", "seed"])[PARTS[part]].unstack()  # noqa: PD010 (there is one run each)
         return accuracy.reindex(columns=self.seeds(reference)).dropna()
 
-    def best(self, reference: str = "SGD", part: str = "all") -> float:
+    def best(self, reference: str = "SGD") -> float:
         """ρ* by the paper's protocol; NaN if there is none."""
-        search = self.search(reference, part)
-        return search.mean(axis=1).idxmax() if search.size else math.nan
+        search = self.search(reference, "all")
+        return search.index[highest(search.to_numpy())[0]] if search.size else math.nan
+
+    def alone(self) -> dict[int, float]:
+        """The ρ that each seed that counts against SGD chooses by itself."""
+        search = self.search("SGD", "all")
+        return {seed: search.index[highest(search[[seed]].to_numpy())[0]] for seed in search} if search.size else {}
 
     def edge(self, reference: str) -> bool:
         return self.best(reference) in (self.sam["rho"].min(), self.sam["rho"].max())
@@ -204,15 +227,15 @@ class Cell:
         rhos, seeds = search["all"].index, search["all"].columns
         if not len(rhos):
             return
-        told = {"searched": len(rhos), "complete": self.complete(reference)}
-        sam = {part: 100 * found.to_numpy() for part, found in search.items()}
+        told = {"searched": len(rhos), "radii": len(set(self.sam["rho"])), "complete": self.complete(reference)}
+        sam = {part: found.to_numpy() for part, found in search.items()}
         sgd = self.reference(reference).set_index("seed").loc[seeds]
         sgd = {part: 100 * sgd[column].to_numpy() for part, column in PARTS.items()}
         for (protocol, folds), (i, seed) in itertools.product(PROTOCOLS.items(), enumerate(seeds)):
             on = [j for j in range(len(seeds)) if j != i or not folds[0].others]
             if on:
-                best = [sam[fold.choose][:, on].mean(1).argmax() for fold in folds]
-                at_best = np.mean([sam[fold.report][k, i] for fold, k in zip(folds, best, strict=True)])
+                best = [highest(sam[fold.choose][:, on])[0] for fold in folds]
+                at_best = 100 * np.mean([sam[fold.report][k, i] for fold, k in zip(folds, best, strict=True)])
                 base = np.mean([sgd[fold.report][i] for fold in folds])
                 row = {"protocol": protocol, "seed": seed, "rho": _middle(rhos[best])}
                 yield row | {"sgd": base, "sam": at_best, "gap": at_best - base} | told

@@ -64,20 +64,33 @@ CLAIMS = {
             "Section 5.2", "On CIFAR-10 it grows from about 0.3 points at 45 thousand parameters to 1.0 at 11 million"
         ),
         "3b-zero": Claim("Figure 3b", "The gap is larger where the training loss is approximately zero"),
-        "9-loss": Claim("Figure 9", "How far SAM's test loss is below SGD's grows with the number of parameters"),
+        "9a-loss": Claim("Figure 9a", "On MNIST, how far SAM's test loss is below SGD's grows with the parameters"),
+        "9b-loss": Claim("Figure 9b", "On CIFAR-10, how far SAM's test loss is below SGD's grows with the parameters"),
+        "9c-loss": Claim("Figure 9c", "On ImageNet, how far SAM's test loss is below SGD's grows with the parameters"),
         "4a-shrinks": Claim("Figure 4a", "For vision transformers the gap shrinks past 209 thousand parameters"),
-        "4a-falls": Claim("Figure 4a", "Their accuracy falls past 3.2 million parameters"),
+        "4a-falls": Claim("Figure 4a", "Their accuracy falls past 3.2 million parameters, by SGD and by SAM"),
         "4b-gap": Claim(
-            "Figure 4b", "Without weight decay a ResNet-18's gap does not keep growing with the parameters"
+            "Figure 4b", "Without weight decay no growth of a ResNet-18's gap is found past 11.2 million parameters"
         ),
-        "4b-falls": Claim("Figure 4b", "Its accuracy falls past 11.2 million parameters"),
+        "4b-falls": Claim("Figure 4b", "Its accuracy falls past 11.2 million parameters, by SGD and by SAM"),
         "5a-grows": Claim("Figure 5", "The best ρ grows with the number of parameters: MNIST and the MLP"),
         "5b-grows": Claim("Figure 5", "The best ρ grows with the number of parameters: CIFAR-10 and ResNet-18"),
         "5c-grows": Claim("Figure 5", "The best ρ grows with the number of parameters: ImageNet and ResNet-50"),
-        "6-smooth": Claim("Figure 6", "Accuracy follows ρ in a continuous trend"),
+        "6-smooth": Claim("Figures 6, 12", "Accuracy follows ρ in a continuous trend: CIFAR-10 and ResNet-18"),
+        "11-smooth": Claim("Figure 11", "Accuracy follows ρ in a continuous trend: MNIST and the MLP"),
+        "13-smooth": Claim("Figure 13", "Accuracy follows ρ in a continuous trend: ImageNet and ResNet-50"),
         "selection": Claim(
             "beyond the paper",
             "A gap is left where ρ is chosen on other seeds and other test samples than it is judged on",
+        ),
+        "3a-unbiased": Claim(
+            "beyond the paper", "With ρ so chosen the gap grows with the number of parameters: MNIST and the MLP"
+        ),
+        "3b-unbiased": Claim(
+            "beyond the paper", "With ρ so chosen the gap grows with the number of parameters: CIFAR-10 and ResNet-18"
+        ),
+        "3c-unbiased": Claim(
+            "beyond the paper", "With ρ so chosen the gap grows with the number of parameters: ImageNet and ResNet-50"
         ),
         "twice": Claim("beyond the paper", "A gap is left over SGD that may take as many gradients as SAM"),
     },

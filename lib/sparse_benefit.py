@@ -41,8 +41,8 @@ def choices(table: pandas.DataFrame) -> pandas.DataFrame:
     for cell in benefit.cells(table, CELL):
         if cell.complete("SGD"):
             labels = {name: cell.labels[name] for name in CELL}
-            own = cell.search("SGD", "all").idxmax()
-            rows += [labels | {"seed": s, "value": rho, "chosen": cell.best()} for s, rho in own.items()]
+            own = cell.alone().items()
+            rows += [labels | {"seed": s, "value": rho, "chosen": cell.best()} for s, rho in own]
     columns = [*CELL, "seed", "value", "chosen"]
     found = pandas.DataFrame(rows, columns=columns)
     return _labelled(found.assign(pruner=found["pruner"].where(found["sparsity"] > 0, "dense")))

@@ -57,6 +57,12 @@ def falls(found: Trend) -> bool | None:
     return found.p_falls <= LEVEL if found.least <= LEVEL else None
 
 
+def does_not_grow(found: Trend) -> bool | None:
+    """Whether no upward trend is found by a test that could have found one; None where it could not."""
+    up = grows(found)
+    return None if up is None else not up
+
+
 def describe(found: Trend, unit: str, downward: bool = False) -> str:
     """The trend in words: slope a decade with its interval, τ, p of there being none, and what it rests on.
 
@@ -124,12 +130,14 @@ def _permutations(n: int, number: int) -> np.ndarray:
 class Scaling(NamedTuple):
     """exponent: of ρ* ∝ parameters^exponent, least squares on logarithms over the cells; low, high: the 95% percentile
     interval over resampled seeds, NaN for one seed. trend: of log₁₀ ρ* when each seed chooses its own.
+    ties: the smallest and the largest exponent if of radii with equal means another than the smallest were chosen.
     cells: (parameters, ρ*) that the exponent comes from. seeds: that every cell has, on which all of this rests.
     """
 
     exponent: float
     low: float
     high: float
+    ties: tuple[float, float]
     trend: Trend
     cells: list[tuple[int, float]]
     seeds: list[int]
@@ -149,17 +157,30 @@ def rho_scaling(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> S
     sizes = np.array([count for count, _ in searches], dtype=float)
     choose = functools.partial(_rho_star, [search[seeds] for _, search in searches])
     if not seeds or len(np.unique(sizes)) < 2:
-        return Scaling(math.nan, math.nan, math.nan, trend(_choices(sizes, [], []), "rho"), [], seeds)
+        return Scaling(*[math.nan] * 3, (math.nan, math.nan), trend(_choices(sizes, [], []), "rho"), [], seeds)
     best, own = choose(np.arange(len(seeds))), [choose(np.array([i])) for i in range(len(seeds))]
     exponents = [_exponent(sizes, choose(sample)) for sample in _resamples(len(seeds))]
     low, high = np.quantile(exponents, (0.025, 0.975)) if len(seeds) > 1 else (math.nan, math.nan)
+    equal = [search.index[benefit.highest(search[seeds].to_numpy())] for _, search in searches]
+    ties = [_exponent(sizes, rhos) for rhos in itertools.product(*({rhos.min(), rhos.max()} for rhos in equal))]
     choices = trend(_choices(sizes, own, seeds), "rho")
     pairs = [(int(count), float(rho)) for count, rho in zip(sizes, best, strict=True)]
-    return Scaling(_exponent(sizes, best), float(low), float(high), choices, pairs, seeds)
+    return Scaling(_exponent(sizes, best), float(low), float(high), (min(ties), max(ties)), choices, pairs, seeds)
+
+
+def describe_scaling(found: Scaling) -> str:
+    """The exponent in words, with its interval and what it would be by another choice among equal ρ, and the trend."""
+    told = describe(found.trend, "decades")
+    if not found.cells:
+        return told
+    low, high = found.ties
+    spread = "" if math.isnan(found.low) else f" (95% {found.low:+.2f} to {found.high:+.2f})"
+    tied = f", {low:+.2f} to {high:+.2f} by other choices among equal ρ" if high > low else ""
+    return f"exponent {found.exponent:+.2f}{spread}{tied}; log₁₀ ρ*: {told}"
 
 
 def _rho_star(searches: list[pandas.DataFrame], sample: np.ndarray) -> np.ndarray:
-    return np.array([search.index[search.to_numpy()[:, sample].mean(1).argmax()] for search in searches])
+    return np.array([search.index[benefit.highest(search.to_numpy()[:, sample])[0]] for search in searches])
 
 
 def _exponent(sizes: np.ndarray, rhos: np.ndarray) -> float:

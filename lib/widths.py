@@ -55,6 +55,16 @@ def inside_over_outside(gaps: pandas.DataFrame, since: float) -> pandas.Series:
     return (by_region[True] - by_region[False]).dropna() if by_region.shape[1] == 2 else pandas.Series(dtype=float)
 
 
+def above_zero(differences: pandas.Series) -> tuple[str, bool | None]:
+    """Differences in points, one a seed: their mean with Student's 95% interval in words, and whether that interval is
+    above zero; None for fewer than two seeds."""
+    if len(differences) < 2:
+        return "fewer than two seeds tell", None
+    low, high = benefit.interval(differences)
+    told = f"{differences.mean():+.2f} points (95% {low:+.2f} to {high:+.2f}, {len(differences)} seeds)"
+    return told, bool(low > 0)
+
+
 def lowered(points: pandas.DataFrame) -> pandas.DataFrame:
     """How far SAM's test loss is below SGD's: value, one row a cell and seed."""
     sgd, sam = (of(points, "test loss", method) for method in ("SGD", "SAM"))
@@ -88,8 +98,7 @@ def best_rhos(tables: Mapping[str, pandas.DataFrame]) -> pandas.DataFrame:
         cells = [cell for cell in benefit.cells(table) if cell.complete("SGD")]
         rows += [{"workload": workload}] * (not cells)
         for cell in cells:
-            search = cell.search("SGD", "all")
-            choices = {"all": cell.best()} | {seed: search[seed].idxmax() for seed in search}
+            choices = {"all": cell.best()} | cell.alone()
             rows += [
                 {"workload": workload, "parameters": cell.labels["parameters"], "seed": str(seed), "rho": rho}
                 for seed, rho in choices.items()

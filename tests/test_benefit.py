@@ -7,7 +7,7 @@ import pandas
 import pytest
 from scipy import stats
 
-from lib import benefit, ensemble, models, sparsity
+from lib import benefit, ensemble, models, sparsity, trends, widths
 from lib.runs import Run
 
 RHOS = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -85,6 +85,32 @@ def test_the_summary_gives_students_interval_over_seeds():
     assert found["edge"]  # 0.1 is the smallest that was tried
 
 
+def equal_but_for_rounding():
+    """Means over three seeds of 10,000 samples each that are equal (29,648 hits) but not when added up as floats."""
+    accuracies = {0.0: (0.9880, 0.9867, 0.9874), 0.05: (0.9881, 0.9879, 0.9888), 0.2: (0.9878, 0.9889, 0.9881)}
+    return table(*(row(a, rho=rho, seed=s) for rho, seeds in accuracies.items() for s, a in enumerate(seeds)))
+
+
+def test_of_equal_rhos_the_smallest_is_chosen_by_all_alike():
+    runs = equal_but_for_rounding()
+    assert len({pandas.Series(a).mean() for _, a in runs.query("rho > 0").groupby("rho")["test_accuracy"]}) == 2
+    found = of(benefit.gaps(runs))
+    assert found["rho"].tolist() == [0.05] * 3
+    assert found["gap"].tolist() == pytest.approx([0.01, 0.12, 0.14])
+    assert [cell.best() for cell in benefit.cells(runs)] == [0.05]
+    assert set(benefit.chosen(runs).query("method == 'SAM'")["rho"]) == {0.05}
+    narrow = runs.assign(width=0.25, key=runs["key"] + "w")
+    both = pandas.concat([runs, narrow], ignore_index=True)
+    assert [rho for _, rho in trends.rho_scaling(both).cells] == [0.05, 0.05]
+    assert set(widths.best_rhos({"": both}).query("seed == 'all'")["rho"]) == {0.05}
+
+
+def test_each_seed_alone_chooses_its_own_best_and_of_equal_ones_the_smallest():
+    runs = small()
+    runs.loc[4, list(benefit.PARTS.values())] = 0.94  # ρ = 0.2 for seed 0, as good as 0.1
+    assert [cell.alone() for cell in benefit.cells(runs)] == [{0: 0.1, 1: 0.2}]
+
+
 # ---------------------------------------------------------------------------------------------- what is lacking
 
 
@@ -121,6 +147,20 @@ def test_a_search_that_lacks_a_rho_for_every_seed_is_not_complete():
     assert not of(benefit.gaps(runs))["complete"].any()
     found = benefit.summary(runs).set_index("protocol").loc["paper"]
     assert (found["seeds"], found["missing"], found["searched"], found["complete"]) == (2, 2, 1, False)
+
+
+def test_seeds_that_have_as_many_but_other_rhos_are_not_mixed_and_their_cell_stays():
+    diverged = dict(accuracy=math.nan, status="diverged")
+    first = [row(0.90, seed=0), row(0.93, seed=0, rho=0.05), row(**diverged, seed=0, rho=0.1)]
+    second = [row(0.90, seed=1), row(0.91, seed=1, rho=0.01), row(0.95, seed=1, rho=0.02)]
+    found = of(benefit.gaps(table(*first, *second)))
+    assert (found["seed"].tolist(), found["rho"].tolist(), found["searched"].tolist()) == ([0], [0.05], [1])
+    assert found["gap"].tolist() == pytest.approx([3])
+    third = [row(0.90, seed=2), row(0.93, seed=2, rho=0.01), row(0.92, seed=2, rho=0.02)]
+    found = of(benefit.gaps(table(*first, *second, *third)))  # two seeds share 0.01 and 0.02, one has the others
+    assert (found["seed"].tolist(), found["rho"].tolist(), found["radii"].tolist()) == ([1, 2], [0.02] * 2, [4] * 2)
+    fourth = [row(0.90, seed=3), *(row(0.92, seed=3, rho=rho) for rho in (0.01, 0.05, 0.1))]
+    assert of(benefit.gaps(table(*first, *second, *third, *fourth)))["seed"].tolist() == [3]  # at most ρ
 
 
 @pytest.mark.parametrize("lacking", ["sgd", "sam"])

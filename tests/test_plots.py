@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas
 import pytest
+from matplotlib.figure import Figure
 
 from lib import plots
 from lib.runs import Run
@@ -66,7 +67,7 @@ def test_the_footnote_names_what_is_missing_and_what_diverged(table):
     table.loc[0, "status"] = "diverged"
     figure = plots.footnote(plots.training_loss(plots.curves(table), title="t"), table)
     text = figure.get_supxlabel()
-    told = "missing: 1 of 2 runs (SAM at width 0.05); diverged: 1 of 2 runs (SGD at width 0.05)"
+    told = "missing: 1 of 2 runs (width 0.05: SAM); diverged: 1 of 2 runs (width 0.05: SGD)"
     assert text.replace("\n", " ") == told
 
 
@@ -74,10 +75,9 @@ def test_the_footnote_names_sparse_networks_and_layers_that_were_lost(table):
     sparse = table.iloc[[1, 1]].assign(sparsity=0.9, pruner="snip", status=["missing", "done"])
     sparse["provenance"] = [None, {"kept": {"1.weight": 3, "3.weight": 0}, "collapsed": ["3.weight"]}]
     text = plots.footnote(plots.training_loss(plots.curves(table), title="t"), sparse).get_supxlabel()
-    told = (
-        "missing: 1 of 2 runs (SAM at width 0.05 snip 90%); layers without a weight left: 3.weight of width 0.05 snip"
-    )
-    assert text.replace("\n", " ") == f"{told} 90%"
+    network = "width 0.05 snip 90%"
+    told = f"missing: 1 of 2 runs ({network}: SAM); layers without a weight left: 3.weight of {network}"
+    assert text.replace("\n", " ") == told
 
 
 TIDY = pandas.DataFrame(
@@ -125,7 +125,39 @@ def test_by_pruner_without_values_says_so():
 def test_the_footnote_tells_runs_apart_by_the_field_that_varies(table):
     table.loc[1, ["status", "alpha"]] = ["diverged", 30.0]
     figure = plots.footnote(plots.training_loss(plots.curves(table), title="t"), table, by="alpha")
-    assert figure.get_supxlabel() == "diverged: 1 of 2 runs (SAM at alpha 30)"
+    assert figure.get_supxlabel() == "diverged: 1 of 2 runs (alpha 30: all)"
+
+
+def searched(lacking) -> pandas.DataFrame:
+    """Two widths, SGD and two ρ, three seeds; the runs for which `lacking` is true are missing."""
+    runs = [run.but(width=w, seed=s) for w in (4, 8) for run in (SGD, *TWO) for s in (0, 1, 2)]
+    rows = [{**r.as_dict(), "status": "missing" if lacking(r) else "done", "provenance": None} for r in runs]
+    return pandas.DataFrame(rows)
+
+
+TWO = [SGD.but(optimizer="sam", rho=rho) for rho in (0.01, 0.02)]
+
+
+@pytest.mark.parametrize(
+    ("lacking", "told"),
+    [
+        (lambda r: r.rho == 0.02, "6 of 18 runs (width 4, 8: SAM with ρ 0.02)"),
+        (lambda r: r.width == 8, "9 of 18 runs (width 8: all)"),
+        (lambda r: r.width == 8 and r.rho > 0, "6 of 18 runs (width 8: SAM)"),
+        (lambda r: r.seed == 0 and r.rho > 0, "4 of 18 runs (width 4, 8: SAM of seed 0)"),
+        (
+            lambda r: r.width == 8 and (r.seed > 0 or r.rho == 0.01),
+            "7 of 18 runs (width 8: SAM with ρ 0.01 of seed 0, all of seeds 1, 2)",
+        ),
+        (
+            lambda r: (r.width, r.seed, r.rho) in [(4, 1, 0), (4, 1, 0.02), (8, 2, 0.01)],
+            "3 of 18 runs (width 4: SGD, SAM with ρ 0.02 of seed 1; width 8: SAM with ρ 0.01 of seed 2)",
+        ),
+    ],
+)
+def test_the_footnote_names_the_seeds_and_radii_that_are_missing(lacking, told):
+    figure = plots.footnote(Figure(), searched(lacking))
+    assert figure.get_supxlabel().replace("\n", " ") == f"missing: {told}"
 
 
 def scaled(**changes) -> pandas.DataFrame:

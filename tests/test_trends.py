@@ -64,6 +64,12 @@ def test_values_that_all_tie_are_no_growth_rather_than_untested():
     assert trends.grows(trends.trend(frame([1, 2], [1, 2], over=(10, 100)))) is None
 
 
+def test_a_flat_or_falling_trend_does_not_grow_unless_too_little_could_tell():
+    flat, falling, growing = ([[1, 1, 1]] * 3, [[3, 2, 1]] * 3, [[1, 2, 3]] * 3)
+    assert [trends.does_not_grow(trends.trend(frame(*y))) for y in (flat, falling, growing)] == [True, True, False]
+    assert trends.does_not_grow(trends.trend(frame([1, 1], [1, 1], over=(10, 100)))) is None
+
+
 def test_beyond_eight_cells_permutations_are_sampled_close_to_the_exact_test():
     generator = np.random.default_rng(3)
     x, y = np.arange(1, 11), np.arange(10) + 6 * generator.standard_normal(10)
@@ -129,6 +135,22 @@ def test_one_cell_or_one_seed_say_so_with_nan():
     assert math.isnan(trends.rho_scaling(searched({1.0: 0.04})).exponent)
     alone = trends.rho_scaling(searched({0.25: 0.01, 1.0: 0.04}, seeds=1))
     assert alone.exponent > 0 and math.isnan(alone.low)
+
+
+def test_the_exponent_says_what_it_owes_to_ties():
+    runs = searched({0.25: 0.02, 1.0: 0.04, 4.0: 0.08})
+    assert (found := trends.rho_scaling(runs)).ties == (found.exponent, found.exponent)
+    assert "equal" not in trends.describe_scaling(found)
+    peak = runs["test_accuracy"].max()
+    runs.loc[(runs["width"] == 4) & (runs["rho"] == 0.01), "test_accuracy"] = peak
+    runs.loc[(runs["width"] == 0.25) & (runs["rho"] == 0.16), "test_accuracy"] = peak
+    found = trends.rho_scaling(runs)
+    sizes, rhos = zip(*found.cells, strict=True)
+    assert rhos == (0.02, 0.04, 0.01)
+    wanted = [np.polyfit(np.log(sizes), np.log(r), 1)[0] for r in ((0.16, 0.04, 0.01), (0.02, 0.04, 0.08))]
+    assert found.ties == pytest.approx(wanted)
+    assert f", {wanted[0]:+.2f} to {wanted[1]:+.2f} by other choices among equal ρ; " in trends.describe_scaling(found)
+    assert trends.describe_scaling(trends.rho_scaling(searched({1.0: 0.04}))).startswith("fewer than two such networks")
 
 
 def test_only_seeds_that_every_cell_has_count():

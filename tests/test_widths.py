@@ -52,6 +52,12 @@ def test_the_gap_inside_over_outside_is_paired_by_seed():
     assert widths.inside_over_outside(gaps, math.nan).empty and widths.inside_over_outside(gaps, 0).empty
 
 
+def test_differences_are_above_zero_if_their_interval_is():
+    assert widths.above_zero(pandas.Series([0.4, 0.5, 0.6])) == ("+0.50 points (95% +0.25 to +0.75, 3 seeds)", True)
+    assert widths.above_zero(pandas.Series([-0.5, 0.5, 1.5]))[1] is False
+    assert widths.above_zero(pandas.Series([0.5]))[1] is None
+
+
 def test_the_test_loss_is_lowered_by_the_difference():
     found = widths.lowered(widths.points(swept())).groupby("parameters")["value"].mean()
     assert found.to_dict() == pytest.approx({61_035: 0.025, 266_610: 0.1})

@@ -50,20 +50,15 @@ def optimizer_name(run) -> str:
 
 
 def footnote(figure: Figure, table: pandas.DataFrame, by: str = "width") -> Figure:
-    """Name under the figure what is missing from it and what diverged; nothing where all runs are done.
+    """Name under the figure what is missing from it and what diverged, by network, seed, optimizer and ρ; nothing where
+    all runs are done.
 
-    by: the field that tells the runs apart beside their optimizer."""
+    by: the field that tells the networks apart."""
     notes = []
     for status in ("missing", "diverged"):
-        runs = table[table["status"] == status]
-        if len(runs):
-            several, shortest, cells = len(set(table["model"])) > 1, table.groupby("model")["epochs"].min(), {}
-            for r in runs.itertuples():
-                longer = f" for {r.epochs} epochs" if r.epochs > shortest[r.model] else ""
-                name = f"{r.model} by " * several + optimizer_name(r) + longer
-                cells.setdefault(name, {})[_network(r, by)] = None
-            cells = "; ".join(f"{name} at {by} {', '.join(found)}" for name, found in cells.items())
-            notes.append(f"{status}: {len(runs)} of {len(table)} runs ({cells})")
+        found = table["status"] == status
+        if found.any():
+            notes.append(f"{status}: {found.sum()} of {len(table)} runs ({_listed(table, found, by)})")
     lost = [(run, (run.provenance or {}).get("collapsed")) for run in table.itertuples()]
     lost = dict.fromkeys(f"{', '.join(names)} of {by} {_network(run, by)}" for run, names in lost if names)
     if lost:
@@ -71,6 +66,43 @@ def footnote(figure: Figure, table: pandas.DataFrame, by: str = "width") -> Figu
     if notes:
         figure.supxlabel(_broken("; ".join(notes), 13 * figure.get_figwidth()), fontsize=8, color="#AA3377")
     return figure
+
+
+def _listed(table: pandas.DataFrame, found: pandas.Series, by: str) -> str:
+    """The runs that `found` marks: "width 8: SAM with ρ 0.01, 0.02 of seed 0, all of seeds 1, 2; width 16, 32: all"."""
+    several, shortest = len(set(table["model"])) > 1, table.groupby("model")["epochs"].min()
+    runs = table.assign(
+        found=found,
+        kind=[f"{r.model} of {by}" if several else by for r in table.itertuples()],
+        network=[_network(r, by) for r in table.itertuples()],
+        method=[
+            optimizer_name(r) + (f" for {r.epochs} epochs" if r.epochs > shortest[r.model] else "")
+            for r in table.itertuples()
+        ],
+    )
+    told = {}
+    for (kind, network), cell in runs.groupby(["kind", "network"], sort=False):
+        seeds = {}
+        for seed, rows in cell.groupby("seed"):
+            seeds.setdefault(_methods(rows), []).append(str(seed))
+        if set(seeds) != {""}:
+            parts = [f"{what} of seed{'s' * (len(s) > 1)} {', '.join(s)}" for what, s in seeds.items() if what]
+            told.setdefault((kind, ", ".join(parts) if len(seeds) > 1 else next(iter(seeds))), []).append(network)
+    return "; ".join(f"{kind} {', '.join(networks)}: {what}" for (kind, what), networks in told.items())
+
+
+def _methods(rows: pandas.DataFrame) -> str:
+    """What is found among the rows of one network and seed: optimizers, with their ρ where only some of these are."""
+    if rows["found"].all():
+        return "all"
+    parts = []
+    for method, of_method in rows.groupby("method", sort=False):
+        found, rhos = of_method["found"], set(of_method["rho"])
+        if found.any() and (found.all() or len(rhos) == 1):
+            parts.append(method)
+        elif found.any():
+            parts.append(f"{method} with ρ {', '.join(f'{rho:g}' for rho in sorted(set(of_method['rho'][found])))}")
+    return ", ".join(parts)
 
 
 def _broken(text: str, width: float) -> str:
