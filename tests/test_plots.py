@@ -139,7 +139,7 @@ def test_by_pruner_puts_seeds_of_one_value_beside_each_other():
     figure = plots.by_pruner(alike, title="t", x="label", xlabel="x", ylabel="y", joined=False)
     seeds, chosen = figure.axes[0].lines[:2]
     at = sorted(seeds.get_xdata())
-    assert len(set(at)) == 6 and min(b - a for a, b in itertools.pairwise(at)) == pytest.approx(0.05)
+    assert len(set(at)) == 6 and min(b - a for a, b in itertools.pairwise(at)) == pytest.approx(0.065)
     assert sum(at[:3]) / 3 == pytest.approx(chosen.get_xdata()[0]) and chosen.get_markerfacecolor() == "none"
 
 

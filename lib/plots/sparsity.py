@@ -46,7 +46,7 @@ def by_pruner(
         for axis, panel in zip(axes[0], panels, strict=True):
             for i, name in enumerate(pruners):
                 line = tidy[(tidy["panel"] == panel) & (tidy["pruner"] == name)]
-                aside = 0.16 * (i - (len(pruners) - 1) / 2) if names and name != "dense" else 0.0
+                aside = 0.2 * (i - (len(pruners) - 1) / 2) if names and name != "dense" else 0.0
                 at = line[x].map(names.index) + aside if names else line[x]
                 spread = at + _beside(line[[x, "value"]]) if names else at
                 for complete, dots in spread.groupby(line["complete"] if "complete" in line else at.notna()):
@@ -97,4 +97,4 @@ def by_pruner(
 def _beside(points: pandas.DataFrame) -> pandas.Series:
     """How far each of the points is moved aside, so that equal ones stand beside each other around where they are."""
     equal = points.groupby(list(points))
-    return 0.05 * (equal.cumcount() - (equal.transform("size") - 1) / 2)
+    return 0.065 * (equal.cumcount() - (equal.transform("size") - 1) / 2)
