@@ -84,11 +84,9 @@ def grows(found: pandas.DataFrame, pruner: str = "random") -> Verdict:
 
 def clearer(found: pandas.DataFrame) -> Verdict:
     """Whether the gap grows with SNIP, and τ is larger than with random masks of the same sparsities and seeds."""
-    parts = [_complete(found, pruner).set_index(["removed", "seed"]) for pruner in sparsity.UNSTRUCTURED]
-    shared = [part.loc[part.index.intersection(parts[0].index).intersection(parts[1].index)] for part in parts]
-    random, snip = (
-        trend(part.reset_index(), pruner) for part, pruner in zip(shared, sparsity.UNSTRUCTURED, strict=True)
-    )
+    both = (_complete(found, pruner)[["removed", "seed"]] for pruner in sparsity.UNSTRUCTURED)
+    shared = found.merge(pandas.merge(*both))
+    random, snip = (trend(shared, pruner) for pruner in sparsity.UNSTRUCTURED)
     told = f"SNIP: {described(found, 'snip')}"
     if random.seeds:
         told += f"; τ = {random.tau:.2f} with random masks of the same networks and seeds"
