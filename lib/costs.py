@@ -3,10 +3,12 @@
 A weight of a linear layer is used once a sample, one of a convolution once at each position of its output, so a forward
 pass on one sample takes Σ_layers positions · weights multiplications, of which a mask leaves Σ positions · kept. The
 backward pass takes about twice as many, and SAM twice the whole. No kernel for dense products skips what is masked:
-"counted" costs are what an ideal machine would take, "executed" ones what is done where `EXECUTED` says so.
+"counted" costs are what an ideal machine would take, "executed" ones what is done by units that know 2:4 patterns, and
+measured ones what a core of this machine takes.
 """
 
 import functools
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -17,15 +19,16 @@ from torch import nn
 
 from lib import benefit, data, models, sparsity
 
-# The share of the dense products that is executed. A masked layer runs through the dense product; sparse tensor cores
-# take 2:4 at twice the dense rate in half precision and know no other pattern, so that 1:4 runs as 2:4.
-EXECUTED = {"random": 1.0, "snip": 1.0, "2:4": 0.5, "1:4": 0.5}
+# Sparse tensor cores take 2 of every 4 inputs at twice the dense rate in half precision and know no other pattern, so
+# that 1:4 runs as 2:4, on inputs filled up to a multiple of four. Every other mask runs through the dense product.
+EXECUTED, GROUP = 2, 4
 
 
 def multiplications(model: nn.Module, in_shape: tuple[int, ...]) -> dict[str, int]:
     """The multiplications of each Linear and convolution layer in a forward pass on one sample of C×H×W.
 
-    Keys as in `sparsity.prunable`. A model on the meta device will do. It is left in evaluation mode.
+    Keys as in `sparsity.prunable`. A model on the meta device will do. It is left in evaluation mode. Raises ValueError
+    for a model that takes weights of a layer without calling it, as attention does, since these would go uncounted.
     """
     counts, hooks = {}, []
 
@@ -46,6 +49,9 @@ def multiplications(model: nn.Module, in_shape: tuple[int, ...]) -> dict[str, in
     finally:
         for hook in hooks:
             hook.remove()
+    uncalled = [name for name in weights if name not in counts]
+    if uncalled:
+        raise ValueError(f"{', '.join(uncalled)}: never called as a layer, so its multiplications are not known")
     return counts
 
 
@@ -53,7 +59,7 @@ def layers(table: pandas.DataFrame) -> pandas.DataFrame:
     """Where the remaining weights sit, one row a network and layer, from the records of a table of `sweep`.
 
     Columns: width, sparsity, pruner, parameters, seed, layer (its number), name, weights, kept, share (kept/weights),
-    dense (multiplications a sample), counted (those with kept weights).
+    dense (multiplications a sample), counted (those with kept weights), executed (those that are done, see EXECUTED).
 
     A mask is a function of the seed, not of the optimizer: there is one network a width, sparsity, pruner and seed. Of
     a sparse network without a record nothing is said.
@@ -64,13 +70,16 @@ def layers(table: pandas.DataFrame) -> pandas.DataFrame:
     for row in shown.drop_duplicates(["width", "sparsity", "pruner", "seed"]).itertuples():
         network = {name: getattr(row, name) for name in ("width", "sparsity", "pruner")}
         count = benefit.parameters(row)
-        for i, (name, (weights, dense)) in enumerate(_sizes(row.dataset, row.model, row.width).items()):
+        for i, (name, (shape, dense)) in enumerate(_sizes(row.dataset, row.model, row.width).items()):
+            weights, inputs = shape.numel(), shape[1]
             kept = row.kept[name] if row.sparsity else weights
+            halved = row.sparsity and row.pruner in sparsity.PATTERNS
+            executed = dense // inputs * EXECUTED * math.ceil(inputs / GROUP) if halved else dense
             layer = {"layer": i + 1, "name": name, "weights": weights, "kept": kept, "share": kept / weights}
-            layer |= {"dense": dense, "counted": dense * kept // weights}
+            layer |= {"dense": dense, "counted": dense * kept // weights, "executed": executed}
             rows.append(network | {"parameters": count, "seed": row.seed} | layer)
     columns = ["width", "sparsity", "pruner", "parameters", "seed", "layer", "name", "weights", "kept", "share"]
-    return pandas.DataFrame(rows, columns=[*columns, "dense", "counted"])
+    return pandas.DataFrame(rows, columns=[*columns, "dense", "counted", "executed"])
 
 
 def sparsest(table: pandas.DataFrame) -> pandas.DataFrame:
@@ -82,25 +91,55 @@ def sparsest(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 @functools.cache
-def _sizes(dataset: str, name: str, width: float) -> dict[str, tuple[int, int]]:
+def _sizes(dataset: str, name: str, width: float) -> dict[str, tuple[torch.Size, int]]:
     classes, in_shape = data.shapes(dataset)
     model = models.outline(name, width=width, in_shape=in_shape, classes=classes)
     products = multiplications(model, in_shape)
-    return {layer: (weight.numel(), products[layer]) for layer, weight in sparsity.prunable(model).items()}
+    return {layer: (weight.shape, products[layer]) for layer, weight in sparsity.prunable(model).items()}
 
 
 def networks(table: pandas.DataFrame) -> pandas.DataFrame:
     """The multiplications of a forward pass on one sample, one row a width, sparsity and pruner: columns dense (of the
-    parent), counted (with kept weights, mean over seeds) and executed (`EXECUTED`)."""
-    cells = ["width", "sparsity", "pruner"]
-    found = layers(table).groupby([*cells, "parameters", "seed"])[["dense", "counted"]].sum()
-    found = found.groupby([*cells, "parameters"]).mean().reset_index()
-    share = found["pruner"].map(EXECUTED).where(found["sparsity"] > 0, 1.0)
-    return found.assign(executed=found["dense"] * share)
+    parent), counted (with kept weights, mean over seeds) and executed."""
+    cells, costs = ["width", "sparsity", "pruner", "parameters"], ["dense", "counted", "executed"]
+    return layers(table).groupby([*cells, "seed"])[costs].sum().groupby(cells).mean().reset_index()
+
+
+def measured(table: pandas.DataFrame) -> pandas.DataFrame:
+    """CPU seconds of the products of a forward pass on a batch, one row a width, sparsity and pruner: column measured.
+
+    Each layer by the faster of the dense kernel and that for sparse rows (`seconds`), with the share that it keeps on
+    average over seeds. Raises ValueError for networks with convolutions, for which torch has no sparse kernel.
+    """
+    rows, first = [], table.iloc[0]
+    sizes = _sizes(first.dataset, first.model, first.width)
+    if any(len(shape) > 2 for shape, _ in sizes.values()):
+        raise ValueError(f"{first.model}: has convolutions, for which there is no sparse kernel to measure")
+    for (width, removed, pruner), network in layers(table).groupby(["width", "sparsity", "pruner"]):
+        total = 0.0
+        for name, share in network.groupby("name")["share"].mean().items():
+            (outputs, inputs), _ = _sizes(first.dataset, first.model, width)[name]
+            times = seconds(inputs, outputs, max(share, 1 / (inputs * outputs)))
+            total += times[["dense", "sparse rows"] if removed else ["dense"]].min()
+        rows.append({"width": width, "sparsity": removed, "pruner": pruner, "measured": total})
+    return pandas.DataFrame(rows, columns=["width", "sparsity", "pruner", "measured"])
+
+
+def relieves(times: pandas.DataFrame) -> tuple[str, bool]:
+    """Whether a kernel for sparse rows takes less time than the dense parent's product at every sparsity, in words and
+    as a verdict; times: rows as of `seconds`, named by the network."""
+    rows, small, masked = (
+        times[kernel] / times[beside]
+        for kernel, beside in (("sparse rows", "dense"), ("sparse rows", "small dense"), ("masked", "dense"))
+    )
+    told = ", ".join(f"{ratio:.2g} at {name}" for name, ratio in rows.items())
+    told = f"by sparse rows a product takes, in times of the dense parent's, {told}; of a small dense one's "
+    told += f"{small.min():.2g} to {small.max():.2g}; by the dense kernel after masking {masked.min():.2g} to "
+    return f"{told}{masked.max():.2g} of the parent's", bool((rows < 1).all())
 
 
 def seconds(inputs: int, outputs: int, kept: float, *, batch: int = 128, repeats: int = 30) -> pandas.Series:
-    """CPU seconds of one product of a batch with an outputs×inputs matrix of which a share `kept` is not 0.
+    """Seconds of one core for a product of a batch with an outputs×inputs matrix of which a share `kept` is not 0.
 
     By the dense kernel, by the dense kernel after masking, by a kernel for compressed sparse rows, and by the dense
     kernel on a matrix with as many numbers as are kept; of each the least of so many repeats.
@@ -117,7 +156,12 @@ def seconds(inputs: int, outputs: int, kept: float, *, batch: int = 128, repeats
         "sparse rows": lambda: (rows @ x.T).T,
         "small dense": lambda: x @ small.T,
     }
-    return pandas.Series({name: min(_time(kernel) for _ in range(repeats)) for name, kernel in kernels.items()})
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # time on other threads would not be counted, and not every kernel uses them
+    try:
+        return pandas.Series({name: min(_time(kernel) for _ in range(repeats)) for name, kernel in kernels.items()})
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _time(kernel: Callable[[], torch.Tensor]) -> float:

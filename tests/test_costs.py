@@ -71,3 +71,61 @@ def test_products_are_timed_by_every_kernel_and_a_smaller_one_takes_less():
     found = costs.seconds(1024, 1024, 1 / 16, batch=256, repeats=5)
     assert isinstance(found, pandas.Series) and (found > 0).all()
     assert found["small dense"] < found["dense"]
+
+
+def test_products_are_timed_on_one_thread_and_the_others_come_back():
+    threads, seen = torch.get_num_threads(), set()
+    torch.set_num_threads(2)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(costs, "_time", lambda kernel: seen.add(torch.get_num_threads()) or 1.0)
+            costs.seconds(8, 8, 0.5, repeats=1)
+        assert seen == {1} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
+def times(**columns):
+    return pandas.DataFrame({"dense": 4.0, "masked": 5.0, "small dense": 1.0, **columns}, index=["half", "most"])
+
+
+@pytest.mark.parametrize(("rows", "holds"), [([3.0, 2.0], True), ([8.0, 2.0], False), ([8.0, 6.0], False)])
+def test_sparsity_saves_time_where_sparse_rows_beat_the_parent_at_every_sparsity(rows, holds):
+    told, found = costs.relieves(times(**{"sparse rows": rows}))
+    assert found is holds
+    assert f"{rows[0] / 4:.2g} at half, {rows[1] / 4:.2g} at most" in told and f"to {rows[0]:.2g}" in told
+
+
+def test_a_pattern_pays_for_inputs_that_are_filled_up():
+    run = RUN.but(dataset="mnist", width=0.5, sparsity=0.5, pruner="2:4")
+    outline = models.outline("mlp", width=0.5, in_shape=(1, 28, 28), classes=10)
+    kept = dict(zip(sparsity.prunable(outline), (58_800, 3_800, 260), strict=True))  # of 150 and of 50 inputs 76 and 26
+    row = {**run.as_dict(), "status": "done", "provenance": {"kept": kept}}
+    found = costs.networks(pandas.DataFrame([row])).iloc[0]
+    assert (found["dense"], found["counted"], found["executed"]) == (125_600, 62_860, 62_860)
+    row |= {"pruner": "random"}
+    assert costs.networks(pandas.DataFrame([row])).iloc[0]["executed"] == 125_600
+
+
+def test_a_layer_whose_weights_are_taken_without_calling_it_is_refused():
+    with pytest.raises(ValueError, match=r"out_proj\.weight.*: never called as a layer"):
+        costs.multiplications(models.outline("vit", width=32, in_shape=(3, 32, 32), classes=10), (3, 32, 32))
+
+
+def test_a_forward_pass_is_measured_layer_by_layer_by_the_faster_kernel(table, monkeypatch):
+    asked = []
+
+    def seconds(inputs, outputs, kept):
+        asked.append((inputs, outputs, kept))
+        return pandas.Series({"dense": 2.0, "masked": 9.0, "sparse rows": 1.0 if kept < 0.4 else 3.0, "small dense": 0})
+
+    monkeypatch.setattr(costs, "seconds", seconds)
+    found = costs.measured(table).set_index(["sparsity", "pruner"])["measured"]
+    assert found[0.0, "random"] == found[0.5, "2:4"] == 6 and found[0.8, "random"] == 3
+    assert (64, 60, 0.2) in asked and (20, 10, 0.5) in asked
+
+
+def test_networks_with_convolutions_are_not_measured():
+    row = {**RUN.but(model="resnet18", width=2).as_dict(), "provenance": None}
+    with pytest.raises(ValueError, match="resnet18: has convolutions"):
+        costs.measured(pandas.DataFrame([row]))

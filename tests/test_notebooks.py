@@ -138,8 +138,36 @@ def test_figure_s1_adds_up_to_what_the_sparsity_says(smoke):
     assert ((left["kept"] - share * left["weights"]).abs() <= 11).all()
 
 
+@pytest.mark.parametrize(("name", "panels"), [("fig08", 2), ("fig16", 1)])
+def test_sparse_radii_show_every_seed_of_every_network_and_are_those_that_were_searched(smoke, name, panels):
+    plotted = pandas.read_csv(smoke / f"{name}.csv")
+    grid = experiments.mnist_sparse("smoke") if name == "fig16" else experiments.cifar_sparse("smoke")
+    networks = plotted.groupby(["panel", "pruner", "removed"])
+    assert plotted["panel"].nunique() == panels and len(networks) == 5 * panels
+    assert (networks["seed"].nunique() == len({run.seed for run in grid})).all()
+    assert (networks["chosen"].max() == networks["chosen"].min()).all()
+    assert set(plotted["value"]) | set(plotted["chosen"]) <= {run.rho for run in grid if run.rho}
+    assert set(plotted["pruner"][plotted["removed"] == 0]) == {"dense"}
+
+
+def test_figure_s3_shows_every_seed_of_a_pattern_and_of_masks_of_its_count(smoke):
+    plotted = pandas.read_csv(smoke / "figS3.csv")
+    paper = plotted[plotted["protocol"] == "paper"]
+    cells = paper.groupby(["network", "pruner"])
+    assert {name.split(",")[0]: set(part["pruner"]) for name, part in paper.groupby("network")} == {
+        "2:4": {"2:4", "random", "snip"},
+        "1:4": {"1:4", "random", "snip"},
+    }
+    assert (cells["seed"].nunique() == len({run.seed for run in experiments.mnist_structured("smoke")})).all()
+    counts = paper.groupby("network")["parameters"]
+    assert (counts.max() - counts.min() <= 2).all()
+    assert paper["gap"].to_numpy() == pytest.approx((paper["sam"] - paper["sgd"]).to_numpy(), abs=1e-6)
+
+
 def test_figure_s2_charges_the_parent_for_unstructured_masks(smoke):
-    plotted = pandas.read_csv(smoke / "figS2.csv").query("panel == 'executed'").set_index("pruner")
+    plotted = pandas.read_csv(smoke / "figS2.csv")
+    assert plotted["panel"].nunique() == 3 and (plotted["measured"] > 0).all()
+    plotted = plotted[plotted["panel"].str.startswith("executed")].set_index("pruner")
     assert (plotted.loc[["random", "snip"], "executed"] == plotted.loc[["random", "snip"], "dense"]).all()
     assert (plotted.loc[["2:4", "1:4"], "executed"] == plotted.loc[["2:4", "1:4"], "dense"] / 2).all()
 
@@ -177,16 +205,27 @@ def test_the_radius_figures_plot_every_run(smoke, name, workload):
 # What small networks on digits cannot tell: too few of them, or none of the size that the claim is about.
 NOT_AT_SMOKE = {"3b-grows", "3c-grows", "3b-size", "3b-zero", "4a-shrinks", "4a-falls", "4b-gap", "4b-falls"}
 NOT_AT_SMOKE |= {"5b-grows", "5c-grows", "6-smooth", "11-smooth", "13-smooth", "9b-loss", "9c-loss"}
-NOT_AT_SMOKE |= {"3b-unbiased", "3c-unbiased"}
-# SAM learns nothing at the largest α, and gains nothing at the smallest.
-NOT_AT_SMOKE |= {"17a-behind", "17a-benefit"}
+NOT_AT_SMOKE |= {"3b-unbiased", "3c-unbiased", "7-size"}
+# What depends on how far training got, to the last bits of a processor: near zero loss, to a gain at the smallest α, to
+# any learning at the largest, to radii that all agree.
+PERHAPS_AT_SMOKE = {
+    "2ab-flatter",
+    "2c-uniform",
+    "2c-falls",
+    "2-higher",
+    "7-minima",
+    "17a-behind",
+    "17a-benefit",
+    "8-same",
+}
 
 
 def test_every_claim_has_a_verdict_at_smoke(smoke):
     book = json.loads((smoke / "claims.json").read_text(encoding="utf-8"))
     verdicts = {name: row["verdict"] for rows in book.values() for name, row in rows.items()}
     assert set(verdicts) == {name for rows in claims.CLAIMS.values() for name in rows}
-    assert {name for name, verdict in verdicts.items() if verdict == "not tested"} == NOT_AT_SMOKE
+    untested = {name for name, verdict in verdicts.items() if verdict == "not tested"}
+    assert NOT_AT_SMOKE <= untested <= NOT_AT_SMOKE | PERHAPS_AT_SMOKE
     assert all(row["measured"] for rows in book.values() for row in rows.values())
 
 

@@ -1,5 +1,6 @@
 """Figures: what is saved, how runs are told apart, and that what is missing or diverged is said."""
 
+import itertools
 import math
 
 import matplotlib.pyplot as plt
@@ -120,6 +121,34 @@ def test_by_pruner_stands_named_values_side_by_side():
 def test_by_pruner_without_values_says_so():
     figure = plots.by_pruner(TIDY.iloc[:0], title="t", x="removed", xlabel="x", ylabel="y")
     assert [axis.get_title() for axis in figure.axes] == ["no run has a record"]
+
+
+def test_by_pruner_keeps_panels_without_values_and_says_so():
+    figure = plots.by_pruner(
+        TIDY, title="t", x="label", xlabel="x", ylabel="y", panels=["one", "three", "two"], yticks=[0, 50]
+    )
+    assert [axis.get_title() for axis in figure.axes] == ["one", "three", "two"]
+    assert [[text.get_text() for text in axis.texts] for axis in figure.axes] == [[], ["no record"], []]
+    assert len(figure.axes[1].get_xticks()) == 0 and len(figure.axes[0].get_xticks()) == 2
+    empty = plots.by_pruner(TIDY.iloc[:0], title="t", x="removed", xlabel="x", ylabel="y", panels=["one"], log="y")
+    assert len(empty.axes[0].get_xticks()) == len(empty.axes[0].get_yticks()) == 0
+
+
+def test_by_pruner_puts_seeds_of_one_value_beside_each_other():
+    alike = TIDY.assign(value=0.05, chosen=0.05)
+    figure = plots.by_pruner(alike, title="t", x="label", xlabel="x", ylabel="y", joined=False)
+    seeds, chosen = figure.axes[0].lines[:2]
+    at = sorted(seeds.get_xdata())
+    assert len(set(at)) == 6 and min(b - a for a, b in itertools.pairwise(at)) == pytest.approx(0.065)
+    assert sum(at[:3]) / 3 == pytest.approx(chosen.get_xdata()[0]) and chosen.get_markerfacecolor() == "none"
+
+
+def test_by_pruner_names_the_networks_above_the_panels():
+    wide = TIDY.assign(width=TIDY["removed"].map({0: 4, 50: 8}))
+    figure = plots.by_pruner(wide, title="t", x="removed", xlabel="x", ylabel="y", above="width")
+    (top,) = figure.axes[0].child_axes
+    assert [tick.get_text() for tick in top.get_xticklabels()] == ["4", "8"] and top.get_xlabel() == "width"
+    assert list(top.get_xticks()) == [0, 50]
 
 
 def test_the_footnote_tells_runs_apart_by_the_field_that_varies(table):

@@ -21,10 +21,10 @@ NETWORKS = [
 RHOS = (0.02, 0.05, 0.1)
 
 
-def table(accuracy, seeds=(0, 1, 2), missing=lambda run: False):
+def table(accuracy, seeds=(0, 1, 2), missing=lambda run: False, networks=NETWORKS):
     """A table as from `sweep`, the test accuracy of each run a function of the run."""
     rows = []
-    for network in NETWORKS:
+    for network in networks:
         for run in [network, *(network.but(optimizer="sam", rho=rho) for rho in RHOS)]:
             for seeded in (run.but(seed=seed) for seed in seeds):
                 names = ("test_accuracy", "test_accuracy_even", "test_accuracy_odd")
@@ -99,3 +99,188 @@ def test_with_nothing_there_is_nothing():
     assert sparse_benefit.gaps(nothing).empty and sparse_benefit.choices(nothing).empty
     assert math.isnan(sparse_benefit.differ(sparse_benefit.choices(nothing)).p)
     assert math.isnan(sparse_benefit.trend(sparse_benefit.gaps(nothing), "snip").tau)
+
+
+# Verdicts
+
+
+def absent(**fields):
+    """True of the runs with these values."""
+    return lambda run: all(getattr(run, name) == value for name, value in fields.items())
+
+
+def nothing(run):
+    return False
+
+
+@pytest.mark.parametrize(
+    ("seeds", "missing", "holds"),
+    [
+        ((0, 1, 2), nothing, True),
+        ((0, 1, 2), absent(pruner="snip", width=0.4), None),  # two cells and three seeds: p ≥ 1/8
+        ((0,), nothing, None),
+        ((0, 1, 2), absent(seed=2), True),  # three cells and two seeds: p = 1/36
+    ],
+)
+def test_growth_is_judged_where_the_design_can_tell(seeds, missing, holds):
+    found = sparse_benefit.gaps(table(growing, seeds, missing))
+    # Two seeds choose ρ on each other, so the unbiased protocol has a value; one seed has none.
+    assert sparse_benefit.grows(found, "snip")[1] is holds
+    down = table(
+        lambda run: growing(run) if run.pruner == "snip" and run.rho == 0 else 1.6 - growing(run), seeds, missing
+    )
+    assert sparse_benefit.grows(sparse_benefit.gaps(down), "snip")[1] is (False if holds else None)
+
+
+def test_networks_sparser_than_those_of_the_paper_are_told_but_not_judged():
+    sparser = DENSE.but(width=0.8, sparsity=0.98)
+
+    def then_falls(run):
+        return 0.8 + (0.01 * (2 if run.sparsity > 0.9 else 1 + 5 * run.sparsity) if run.rho == 0.05 else 0)
+
+    found = sparse_benefit.gaps(table(then_falls, networks=[*NETWORKS[:3], sparser]))
+    told, holds = sparse_benefit.grows(found)
+    assert holds is True and sparse_benefit.trend(found, "random").cells == 3
+    assert "+2.00 points at 98%; τ = 1.00" in told
+    assert "up to 98%: τ = 0.33" in told  # of six pairs four rise and two fall
+
+
+@pytest.mark.parametrize(
+    ("missing", "holds"),
+    [
+        (nothing, True),
+        (absent(pruner="random", width=0.4), None),
+        (lambda run: run.pruner == "random" and run.sparsity > 0, None),
+        (lambda run: run.pruner == "snip", None),
+        (absent(pruner="random", width=0.4, rho=0.1), None),  # there, but its search is not complete
+    ],
+)
+def test_snip_is_clearer_only_where_both_methods_have_the_same_networks(missing, holds):
+    assert sparse_benefit.clearer(sparse_benefit.gaps(table(growing, missing=missing)))[1] is holds
+
+
+def test_snip_is_not_clearer_where_both_grow_alike():
+    alike = table(lambda run: 0.8 + (0.01 * (1 + run.sparsity) if run.rho == 0.05 else 0))
+    assert sparse_benefit.clearer(sparse_benefit.gaps(alike))[1] is False
+
+
+@pytest.mark.parametrize(
+    ("dense", "sparse", "seeds", "holds"),
+    [
+        (0.4, 0.9, (0, 1, 2), True),
+        (0.4, 0.9, (0,), None),
+        (0.9, 0.4, (0, 1, 2), False),
+        (0.5, 0.6, (0, 1, 2), True),  # within a factor of two of both
+        (0.4, 2.0, (0, 1, 2), False),
+        (0.1, 0.9, (0, 1, 2), False),
+    ],
+)
+def test_the_size_of_the_growth_is_judged_at_the_paper_s_sparsity(dense, sparse, seeds, holds):
+    def accuracy(run):
+        points = {0: dense, 0.94: sparse}.get(run.sparsity, 7)
+        return 0.8 + (0.01 * points + 1e-5 * run.seed * (run.sparsity > 0) if run.rho == 0.05 else 0)
+
+    networks = [DENSE, *(DENSE.but(width=w, sparsity=s) for w, s in ((0.2, 0.75), (0.4, 0.94), (0.8, 0.98)))]
+    whole = sparse_benefit.gaps(table(accuracy, seeds, networks=networks))
+    assert sparse_benefit.size(whole)[1] is holds
+    partly = table(accuracy, seeds, absent(sparsity=0.94, rho=0.1), networks)
+    assert sparse_benefit.size(sparse_benefit.gaps(partly))[1] is None
+
+
+def different(run):
+    """SGD and SAM alike, but ρ* = 0.1 with SNIP and 0.02 with random masks."""
+    return 0.8 - abs(run.rho - (0.1 if run.pruner == "snip" else 0.02)) * (run.rho > 0)
+
+
+@pytest.mark.parametrize(("cells", "seeds", "least"), [(2, 3, 1 / 4), (3, 3, 1 / 36), (5, 2, 1 / 120), (5, 1, 1.0)])
+def test_what_p_could_be_at_best_is_the_chance_that_all_seeds_order_the_cells_alike(cells, seeds, least):
+    found = sparse_benefit.differ(sparse_benefit.choices(table(different, range(seeds), networks=NETWORKS[:cells])))
+    assert found.least == pytest.approx(least, rel=1e-12)
+
+
+def test_what_p_could_be_at_best_is_reached_where_all_radii_differ():
+    best = {0.1: 0.02, 0.2: 0.05, 0.4: 0.1}
+    found = table(lambda run: 0.8 - abs(run.rho - best[run.width]), networks=NETWORKS[:3])
+    told = sparse_benefit.differ(sparse_benefit.choices(found))
+    assert told.p == pytest.approx(told.least, abs=5 * math.sqrt(told.least / 20_000) + 1 / 20_000)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "seeds", "missing", "depends", "same"),
+    [
+        (different, (0, 1, 2), nothing, True, False),
+        (growing, (0, 1, 2), nothing, False, True),
+        (different, (0,), nothing, None, None),
+        (growing, (0,), nothing, None, None),
+        (growing, (0, 1, 2), absent(pruner="snip", width=0.4, rho=0.1), False, None),  # four of five networks
+        (different, (0, 1, 2), lambda run: run.sparsity == 0.8 or run.sparsity == 0, None, None),  # two networks
+        (different, (0, 1, 2), lambda run: True, None, None),
+    ],
+)
+def test_the_radius_is_judged_where_the_design_can_tell(accuracy, seeds, missing, depends, same):
+    found = table(accuracy, seeds, missing)
+    assert sparse_benefit.depends(found)[1] is depends
+    assert sparse_benefit.same(found)[1] is same
+
+
+def test_radii_that_differ_by_chance_are_neither_the_same_nor_different():
+    # ρ* on the mean is 0.1 in one network for one seed's sake; the seeds do not agree.
+    lucky = DENSE.but(width=0.2, sparsity=0.5, seed=1)
+    found = table(
+        lambda run: (
+            0.8 + 0.01 * (run.rho == 0.05) + 0.09 * (run.but(rho=0, optimizer="sgd") == lucky) * (run.rho == 0.1)
+        )
+    )
+    told, holds = sparse_benefit.same(found)
+    assert sparse_benefit.differ(sparse_benefit.choices(found)).chosen == [0.05, 0.1]
+    assert holds is None and "if masks made no difference" in told
+    assert sparse_benefit.depends(found)[1] is False
+
+
+def test_one_seed_is_said_to_tell_nothing():
+    assert "fewer than two seeds" in str(sparse_benefit.differ(sparse_benefit.choices(table(growing, (0,)))))
+
+
+def ahead(run):
+    """Sparse networks 1 point ahead of the dense one, by SGD and by SAM."""
+    return 0.8 + 0.01 * (run.sparsity > 0) + 1e-4 * run.seed * (1 + run.sparsity)
+
+
+def judged_better(*tables):
+    return sparse_benefit.better(pandas.concat([sparse_benefit.advantage(one) for one in tables]))[1]
+
+
+def test_large_sparse_networks_are_better_only_if_every_family_is_there():
+    assert judged_better(table(ahead), table(ahead)) is True
+    assert judged_better(table(ahead), table(lambda run: 1.6 - ahead(run))) is False
+    for missing in (
+        lambda run: True,
+        lambda run: run.sparsity > 0,
+        absent(sparsity=0),
+        absent(pruner="snip", width=0.4),
+        absent(pruner="snip", width=0.4, rho=0.1),
+    ):
+        assert judged_better(table(ahead), table(ahead, missing=missing)) is None
+    assert judged_better(table(ahead), table(ahead, seeds=(0,))) is None
+
+
+def test_the_advantage_is_a_mean_over_complete_networks_and_their_seeds():
+    partly = table(ahead, missing=lambda run: run.pruner == "snip" and run.width == 0.4 and run.rho == 0.1)
+    found = sparse_benefit.advantage(partly).set_index("pruner")
+    assert found[["cells", "lacking"]].to_numpy().tolist() == [[2, 0], [1, 1]]
+    assert found["points"].to_numpy() == pytest.approx([1 + 0.01 * 0.65, 1 + 0.01 * 0.5])
+
+
+STRUCTURED = [DENSE.but(width=0.2, sparsity=0.5, pruner=pruner) for pruner in ("2:4", "random", "snip")]
+
+
+def test_patterns_are_judged_where_all_networks_are_complete():
+    def judged(*arguments):
+        return sparse_benefit.structured(table(*arguments, networks=STRUCTURED))[1]
+
+    assert judged(growing) is True
+    assert judged(lambda run: 0.8 - 0.01 * (run.rho > 0)) is False
+    assert judged(growing, (0,)) is None
+    for pruner in ("2:4", "random"):
+        assert judged(growing, (0, 1, 2), absent(pruner=pruner)) is None
+        assert judged(growing, (0, 1, 2), absent(pruner=pruner, rho=0.1)) is None

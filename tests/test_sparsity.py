@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 from lib import benefit, ensemble, experiments, grouped, models, sparsity, train
@@ -53,6 +54,14 @@ def test_random_is_a_function_of_the_seed_and_leaves_the_global_state_alone():
     assert torch.equal(before, torch.random.get_rng_state())
     assert all(torch.equal(one[n], again[n]) for n in one)
     assert not any(torch.equal(one[n], other[n]) for n in one)
+
+
+def test_random_keeps_every_position_of_a_layer_as_often():
+    layer, seeds, share = nn.Linear(10, 5), 500, 0.7
+    kept = sum(sparsity.random_mask(layer, share, seed=seed)["weight"].double() for seed in range(seeds))
+    # Drawn without replacement, the 50 counts have the variance p(1 − p)·seeds and one constraint: their sum.
+    square = (kept - 0.3 * seeds).square().sum() / (0.3 * 0.7 * seeds) * 49 / 50
+    assert 0.001 < stats.chi2.sf(float(square), 49) < 0.999
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse", "squared"])
@@ -275,6 +284,18 @@ def test_a_record_says_what_each_layer_keeps_and_which_collapsed():
         assert one["kept"] == {"1.weight": 4, "3.weight": 1, "5.weight": 0} and one["collapsed"] == ["5.weight"]
 
 
+@pytest.mark.parametrize("engine", [ensemble.Stack, train.Loop])
+def test_layers_that_snip_loses_are_warned_of_and_recorded(engine):
+    run = RUN.but(sparsity=0.9992, pruner="snip", epochs=1)  # two weights are left, of three layers
+    with pytest.warns(sparsity.LayerCollapse, match="no weight is kept") as warned:
+        (record,) = train.fit(engine([run], CPU))
+    kept, collapsed = record["provenance"]["kept"], record["provenance"]["collapsed"]
+    assert sum(kept.values()) == 2 and collapsed
+    assert collapsed == [name for name, count in kept.items() if count == 0]
+    told = {str(warning.message).split(":")[0] for warning in warned if warning.category is sparsity.LayerCollapse}
+    assert told == set(collapsed)
+
+
 def test_sparse_and_dense_runs_stacked_agree_with_each_trained_alone():
     together = train.fit(ensemble.Stack(MASKED, CPU))
     for run, record in zip(MASKED, together, strict=True):
@@ -299,6 +320,27 @@ def test_the_perturbation_lives_on_what_remains_and_has_length_rho(pruner):
         assert torch.cat([m.flatten() for m in moved]).norm() == pytest.approx(0.3, rel=1e-12)
         for (name, _), m in zip(model.named_parameters(), moved, strict=True):
             assert (m[~masks[name]] == 0).all() if name in masks else m.any()
+
+
+@pytest.mark.parametrize("pruner", ["random", "snip", "2:4"])
+def test_in_a_network_with_batch_norm_the_perturbation_has_length_rho_over_all_that_remains(pruner):
+    run = RUN.but(model="resnet18", width=2, n_train=64, batch_size=64, optimizer="sam", rho=0.3)
+    run = run.but(sparsity=0.5, pruner=pruner)
+    loop, seen = train.Loop([run], CPU), []
+    loop.model.register_forward_pre_hook(lambda m, _: seen.append([p.detach().clone() for p in m.parameters()]))
+    runs = [run.but(optimizer="sgd", rho=0.0), run, run.but(rho=0.1, seed=1)]
+    stack = grouped.Grouped(runs, CPU)
+    for engine in (loop, stack):
+        engine.epoch(0)  # one step: a pass at w, one at w + ε
+    perturbed = [p.detach().unflatten(0, (2, -1)) for p in stack.climbed.parameters()]
+    cases = [(run, seen[1]), *((one, [p[i] for p in perturbed]) for i, one in enumerate(runs[1:]))]
+    for one, at in cases:
+        model, masks = loop.data.network(one)
+        moved = {n: b.view_as(a) - a.detach() for (n, a), b in zip(model.named_parameters(), at, strict=True)}
+        # Weights of size 1 are rounded to 1e-16, and so is what is subtracted from them.
+        assert torch.cat([m.flatten() for m in moved.values()]).norm() == pytest.approx(one.rho, rel=1e-12)
+        assert all((moved[name][~mask] == 0).all() for name, mask in masks.items())
+        assert all(m.any() for name, m in moved.items() if name not in masks)
 
 
 def test_runs_with_different_masks_share_a_group():

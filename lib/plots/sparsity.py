@@ -1,6 +1,6 @@
 """Section 6: pruning methods side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import matplotlib.pyplot as plt
 import pandas
@@ -23,15 +23,19 @@ def by_pruner(
     joined: bool = True,
     yticks: Sequence[float] = (),
     xlim: tuple[float, float] | None = None,
+    panels: Iterable[str] = (),
+    above: str = "",
 ) -> Figure:
     """Values of sparse networks against the column `x`, a colour a pruner, a panel a value of `panel`.
 
     Columns: panel, pruner (a name of PRUNERS), x, seed, value. Every seed is a dot, hollow where a column `complete` is
     false; the mean, or the column `chosen` if there is one, is a square, joined by a line if `joined`. Where `x` holds
-    names they stand at equal distances, the pruners side by side.
+    names they stand at equal distances, the pruners side by side, and of one pruner the seeds that have the same value.
     log: the axes that are logarithmic, "x", "y" or "xy". yticks: where the values can only lie, if that is so.
+    panels: those that are drawn whether they have values or not; by default those of `tidy`. One without says so.
+    above: a column of numbers, such as the width, that name the values of `x` above each panel.
     """
-    panels = list(dict.fromkeys(tidy["panel"])) or ["no run has a record"]
+    panels = list(panels) or list(dict.fromkeys(tidy["panel"])) or ["no run has a record"]
     pruners = sorted(set(tidy["pruner"]), key=list(PRUNERS).index)
     tidy = tidy.reset_index(drop=True)
     names = None if pandas.api.types.is_numeric_dtype(tidy[x]) else list(dict.fromkeys(tidy[x]))
@@ -42,13 +46,15 @@ def by_pruner(
         for axis, panel in zip(axes[0], panels, strict=True):
             for i, name in enumerate(pruners):
                 line = tidy[(tidy["panel"] == panel) & (tidy["pruner"] == name)]
-                aside = 0.16 * (i - (len(pruners) - 1) / 2) if names and name != "dense" else 0.0
+                aside = 0.2 * (i - (len(pruners) - 1) / 2) if names and name != "dense" else 0.0
                 at = line[x].map(names.index) + aside if names else line[x]
-                for complete, dots in at.groupby(line["complete"] if "complete" in line else at.notna()):
+                spread = at + _beside(line[[x, "value"]]) if names else at
+                for complete, dots in spread.groupby(line["complete"] if "complete" in line else at.notna()):
                     look = {"color": PRUNERS[name], "mfc": PRUNERS[name] if complete else "none"}
                     axis.plot(dots, line["value"][dots.index], "o", ms=3.5, alpha=0.45, **look)
                 mean = line.groupby(at)["chosen" if "chosen" in line else "value"].mean()
                 style = {"ls": "-" if joined else "none", "lw": 1.5, "marker": "s", "ms": 5}
+                style |= {"mfc": "none", "ms": 10} if "chosen" in line else {}  # the dots inside can be counted
                 axis.plot(mean.index, mean, color=PRUNERS[name], label=name if len(line) else None, **style)
             axis.set(xlabel=xlabel, title=panel)
             if names:
@@ -68,9 +74,27 @@ def by_pruner(
                 axis.yaxis.set_minor_locator(NullLocator())
             if "y" not in log:
                 axis.axhline(0, color="black", lw=0.8)
+            part = tidy[tidy["panel"] == panel]
+            if part.empty:
+                axis.text(0.5, 0.5, "no record", transform=axis.transAxes, ha="center", color="#AA3377")
+                axis.set_xticks([], minor=False)
+                axis.xaxis.set_minor_locator(NullLocator())
+            elif above:
+                named = part.drop_duplicates(x)
+                widths = axis.secondary_xaxis("top")
+                widths.set_xticks(named[x], [f"{value:g}" for value in named[above]], fontsize=7, rotation=90)
+                widths.set_xlabel(above, fontsize=7)
+        if tidy.empty:
+            axes[0][0].yaxis.set(major_locator=NullLocator(), minor_locator=NullLocator())
         axes[0][0].set_ylabel(ylabel)
         looks = {label: look for axis in axes[0] for look, label in zip(*axis.get_legend_handles_labels(), strict=True)}
         if looks:
             figure.legend(looks.values(), looks.keys(), loc="outside right upper", fontsize=8)
         figure.suptitle(title)
     return figure
+
+
+def _beside(points: pandas.DataFrame) -> pandas.Series:
+    """How far each of the points is moved aside, so that equal ones stand beside each other around where they are."""
+    equal = points.groupby(list(points))
+    return 0.065 * (equal.cumcount() - (equal.transform("size") - 1) / 2)
