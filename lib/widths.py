@@ -144,14 +144,15 @@ def accuracies(table: pandas.DataFrame) -> pandas.DataFrame:
     """What Figures 6 and 11 to 13 plot: width, parameters, optimizer, rho, seed, accuracy (%), key of every run that is
     done, SGD for as many epochs as SAM.
 
-    searched, radii: for how many of the ρ that the table asks for of this width the seeds that count have runs;
-    complete: whether the run's seed counts and has all. (`benefit.gaps` says which count.)
+    searched, radii: at how many ρ the seed of this width that has most is done, and of how many that the table asks
+    for; complete: whether the run's seed counts and has a record at all of them. (`benefit.gaps` says which count.)
     """
     parts = [table.iloc[:0].assign(parameters=0, searched=0, radii=0, complete=False)]
     for cell in benefit.cells(table):
         seeds = cell.seeds("SGD") if cell.complete("SGD") else []
         found = cell.rows[(cell.rows["status"] == "done") & (cell.rows["epochs"] == cell.epochs)]
-        search = {"searched": len(cell.search("SGD", "all")), "radii": cell.sam["rho"].nunique()}
+        done = found[found["optimizer"] == "sam"].groupby("seed").size()
+        search = {"searched": done.max() if len(done) else 0, "radii": cell.sam["rho"].nunique()}
         parts.append(found.assign(parameters=cell.labels["parameters"], **search, complete=found["seed"].isin(seeds)))
     tidy = pandas.concat([part for part in parts if len(part)] or parts[:1])
     tidy = tidy.assign(accuracy=100 * tidy["test_accuracy"].astype(float))

@@ -104,6 +104,8 @@ def test_accuracies_say_which_seeds_have_a_whole_search():
     tidy = widths.accuracies(unfinished(0.25, 0.2))
     assert tidy.groupby("width")["complete"].agg(["min", "max"]).to_numpy().tolist() == [[False] * 2, [True] * 2]
     assert tidy[["width", "searched", "radii"]].drop_duplicates().to_numpy().tolist() == [[0.25, 3, 4], [1, 4, 4]]
+    tidy = widths.accuracies(unfinished(0.25, 0.2).query("width == 0.25 and rho > 0"))  # SGD has not been trained
+    assert set(tidy["searched"]) == {3} and not tidy["complete"].any()
     tidy = widths.accuracies(unfinished(0.25, 0.2, seed=1))
     assert tidy[tidy["width"] == 0.25].groupby("seed")["complete"].first().to_dict() == {0: True, 1: False}
 
