@@ -62,7 +62,7 @@ grid = experiments.vgg_linearization(preset)
 experiments.table(grid)
 
 # %%
-fixed = experiments.table(grid).attrs["common"]
+fixed = grid[0].run.as_dict()
 Markdown("Here η = {lr:g}, batch {batch_size}, {epochs} epochs, width {width:g}.".format(**fixed))
 
 # %% [markdown]

@@ -36,7 +36,7 @@ def a_second_a_sample(monkeypatch) -> list:
 
 def test_the_plan_needs_no_data(tmp_path, monkeypatch):
     monkeypatch.setenv("SAM_DATA", str(tmp_path / "absent"))
-    sgd = Run(width=2, momentum=0.9)
+    sgd = Run(width=5, momentum=0.9)  # too wide to be stacked
     sam = sgd.but(optimizer="sam", rho=0.1)
     resnet = Run(dataset="cifar10", model="resnet18", width=4)
     table = plan([sgd, sgd.but(epochs=50), sam, resnet, sgd], store=tmp_path)
@@ -45,8 +45,8 @@ def test_the_plan_needs_no_data(tmp_path, monkeypatch):
     assert table["group"].nunique() == 4 and table["seconds"][4] == table["seconds"][0]
     # Half the epochs cost half as much, apart from the final evaluation.
     assert 0.5 <= table["seconds"][1] / table["seconds"][0] < 0.52
-    # An mlp of 784–600–200–10: weights, gradients, momentum and, for SAM, the perturbed weights; 70,000 images.
-    parameters, images = 785 * 600 + 601 * 200 + 201 * 10, 4 * 784 * 70_000
+    # An mlp of 784–1500–500–10: weights, gradients, momentum and, for SAM, the perturbed weights; 70,000 images.
+    parameters, images = 785 * 1500 + 1501 * 500 + 501 * 10, 4 * 784 * 70_000
     assert list(table["memory"][[0, 2]]) == [4 * 3 * parameters + images, 4 * 4 * parameters + images]
 
 
