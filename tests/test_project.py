@@ -33,7 +33,10 @@ def test_the_package_allows_the_pinned_versions():
     from packaging.requirements import Requirement
 
     for requirement in map(Requirement, requires("overparameterization-and-sam")):
-        assert requirement.specifier.contains(pins()[requirement.name]), requirement
+        if requirement.name in pins():
+            assert requirement.specifier.contains(pins()[requirement.name]), requirement
+        else:  # of an extra that the environment does without, and that has pins of its own
+            assert requirement.marker and [s.operator for s in requirement.specifier] == ["=="], requirement
 
 
 @pytest.mark.parametrize("target", TARGETS)
