@@ -268,15 +268,10 @@ def cifar_sparse(preset: str) -> list[Run]:
 
 def mnist_flatness(preset: str) -> list[Measurement]:
     """Figure 2: an MLP with hidden layers of 3,000 and 1,000, squared loss, constant step size, neither momentum nor
-    weight decay. Its Hessian for every run, its loss landscape for seed 0 of SGD and of SAM at one ρ.
-
-    As the step size is constant, what lite trains is the beginning of what paper trains.
-    """
+    weight decay. Its Hessian for every run, its loss landscape for seed 0 of SGD and of SAM at one ρ."""
     base = Run(dataset="mnist", width=10, loss="squared", epochs=100, batch_size=128, eval_every=5)
     if check_preset(preset) == "smoke":
         base = base.but(dataset="digits", width=0.5, batch_size=32)
-    elif preset == "lite":
-        base = base.but(epochs=20)
     rhos = (0.05, 0.1, 0.2) if preset == "smoke" else RHOS
     options = {"samples": 200, "batch": 32} if preset == "smoke" else {}
     runs = with_sam(base, rhos)
