@@ -325,6 +325,13 @@ def vgg_linearization(preset: str) -> list[Measurement]:
     return _lazy(preset, [run for alpha in alphas for run in with_sam(base.but(alpha=alpha), rhos, seeds)])
 
 
+def vgg_learning_rate(preset: str) -> list[Run]:
+    """Beside Figure 17: the search for its learning rate, by SGD at α = 1."""
+    base, _, _, seeds = _vgg(preset)
+    rates = (0.005, 0.01, 0.02, 0.04) if preset == "smoke" else (0.003, 0.01, 0.03, 0.1)
+    return [base.but(lr=lr, alpha=1, seed=seeds[0]) for lr in rates]
+
+
 def vgg_scaled_radius(preset: str) -> list[Measurement]:
     """Beside Figure 17: SAM whose radius falls as 1/α, as the distance does that lazy training travels."""
     base, alphas, _, seeds = _vgg(preset)
@@ -361,6 +368,7 @@ EXPERIMENTS: dict[str, Callable[[str], list[Run] | list[Measurement]]] = {
         cifar_sparse,
         mnist_flatness,
         vgg_linearization,
+        vgg_learning_rate,
         vgg_scaled_radius,
         vgg_tangent,
     )
