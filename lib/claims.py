@@ -112,6 +112,9 @@ CLAIMS = {
         "8-structured": Claim("Section 8", "With structured sparsity SAM has a benefit"),
     },
     "05_linearization": {
+        "17-rate": Claim(
+            "beyond Figure 17", "Of the learning rates tried at α = 1 none gives SGD a better test accuracy"
+        ),
         "17b-lazy": Claim("Figure 17b", "At α = 1000 both SGD and SAM with ρ = 0.001 train lazily"),
         "17a-behind": Claim(
             "Figure 17a",

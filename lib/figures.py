@@ -79,6 +79,7 @@ FIGURES: dict[str, dict[str, tuple[Grid, ...]]] = {
         "figS3": (e.mnist_structured,),
     },
     "05_linearization": {
+        "fig17_rate": (e.vgg_learning_rate,),
         "fig17a": (e.vgg_linearization,),
         "fig17b": (e.vgg_linearization,),
         "fig17_tangent": (e.vgg_linearization, e.vgg_tangent),

@@ -63,23 +63,22 @@ experiments.table(grid)
 
 # %%
 fixed = grid[0].run.as_dict()
-Markdown("Here η = {lr:g}, batch {batch_size}, {epochs} epochs, width {width:g}.".format(**fixed))
-
-# %% [markdown]
-# η was looked for with SGD at width 8 by a few short runs, which are not recorded (`experiments._vgg` gives the
-# accuracies). On digits 0.02 was among the best of four values at α = 1. On CIFAR-10 0.03 was the best at α = 1 and
-# 0.01 close behind; at α = 1000, where 0.03 is near the edge of stability, 0.01 was far better, and 0.01 it is. SAM
-# has the same η.
+Markdown("Here batch {batch_size}, {epochs} epochs, width {width:g}.".format(**fixed))
 
 
 # %%
-def collect(grid):
-    """What was measured, with the run's test accuracy (%), its α²·training loss, and a name for the legend."""
-    found, trained = measure(grid, train=train), sweep([m.run for m in grid], train=train)
+def scored(found, trained):
+    """A table with the runs' test accuracy (%), their α²·training loss, and a name for the legend."""
     found["accuracy"] = 100 * trained["test_accuracy"].to_numpy()
     found["loss"] = found["alpha"] ** 2 * trained["train_loss"].to_numpy()
     found.loc[(found["status"] == "done") & (found["loss"] > 1), "status"] = "not learned"
     found["label"] = [f"SAM, ρ = {rho:g}" if rho else "SGD" for rho in found["rho"]]
+    return found
+
+
+def collect(grid):
+    """What was measured on the runs of a grid, beside their scores."""
+    found = scored(measure(grid, train=train), sweep([m.run for m in grid], train=train))
     found = found.reindex(columns=list(dict.fromkeys([*found, *NUMBERS, "outputs"])))
     return found.astype(dict.fromkeys(NUMBERS, float))
 
@@ -89,7 +88,12 @@ def judge(name, measured, condition, *tables, **without):
     reason, runs = lacking(*tables, **without), pandas.concat(tables)
     measured += " (1 seed)" * (len(set(runs["seed"])) == 1)
     holds = None if reason or condition is None else bool(condition)
-    book.record(name, measured=reason or measured, holds=holds, keys=runs[["key", "run_key"]].to_numpy().ravel())
+    book.record(
+        name,
+        measured=reason or measured,
+        holds=holds,
+        keys=runs[runs.columns.intersection(["key", "run_key"])].to_numpy().ravel(),
+    )
 
 
 def changed(part):
@@ -99,6 +103,35 @@ def changed(part):
 
 NUMBERS = ["stability", "distance", "start_norm", "kernel_change", "kernel_cosine", "start_sharpness", "sharpness"]
 NUMBERS += ["swing", "ascent_stability"]
+
+# %% [markdown]
+# ## The learning rate
+#
+# η is chosen once, by SGD at α = 1, and serves every other α, ρ and seed. Below is the search, with one seed.
+
+# %%
+search = sweep(experiments.vgg_learning_rate(preset), train=train)
+search = scored(search, search)
+chosen = search[search["lr"] == fixed["lr"]]
+figure = plots.along(
+    search,
+    title=plots.title("VGG-11 at α = 1, trained by SGD", search, preset),
+    panels={"accuracy": "test accuracy (%)", "loss": "training loss"},
+    by="lr",
+    levels={"loss": ("untrained", 1.0)},
+)
+plots.footnote(figure, search, by="lr")
+plots.save(figure, "fig17_rate", search[["key", "lr", "rho", "seed", "status", "accuracy", "loss"]], preset)
+
+# %%
+told = [
+    f"{f'{run.accuracy:.1f}%' if run.status == 'done' else run.status} at η = {run.lr:g}" for run in search.itertuples()
+]
+best = search["accuracy"].max()
+judge("17-rate", ", ".join(told), chosen["accuracy"].iloc[0] >= best, search, without=("missing",))
+Markdown(f"From here on **η = {fixed['lr']:g}**.")
+
+# %%
 runs = collect(grid)
 largest, rhos = runs["alpha"].max(), sorted(runs["rho"].unique())
 sgd, small, large = (runs[runs["rho"] == rho] for rho in (0, rhos[1], rhos[-1]))
@@ -112,7 +145,7 @@ end = {name: part[part["alpha"] == largest] for name, part in (("sgd", sgd), ("s
 # untrained: such a run has *not learned*, and its accuracy says nothing of how well lazy training generalizes.
 
 # %%
-figure = plots.along_alpha(
+figure = plots.along(
     runs,
     title=plots.title("VGG-11, the same network at every α", runs, preset),
     panels={"accuracy": "test accuracy (%)", "loss": "α²·training loss"},
@@ -130,7 +163,7 @@ plots.save(figure, "fig17a", runs[[*shown, "accuracy", "loss"]], preset)
 # sample that are active both before and after training, or in neither. A lazily trained network keeps nearly all.
 
 # %%
-figure = plots.along_alpha(
+figure = plots.along(
     runs.assign(stability=100 * runs["stability"]),
     title=plots.title("VGG-11, activations as at initialization", runs, preset),
     panels={"stability": "stability of activations (%)"},
@@ -201,7 +234,7 @@ def gap(run, sam=False):
 runs["gap"] = [gap(run) for _, run in runs.iterrows()]
 plain, wide = tangent[tangent["rho"] == 0], tangent[tangent["rho"] > 0]
 start = runs.loc[runs["alpha"] == largest, "start_sharpness"].mean()
-figure = plots.along_alpha(
+figure = plots.along(
     runs,
     title=plots.title("VGG-11 against its tangent model trained by SGD", runs, preset),
     panels={
@@ -260,7 +293,7 @@ Markdown(
 #    up to ρ.
 
 # %%
-figure = plots.along_alpha(
+figure = plots.along(
     runs,
     title=plots.title("VGG-11: how far the weights go, and how far SAM's ascent throws the outputs", runs, preset),
     panels={"distance": "distance travelled ‖w − w₀‖", "swing": "swing of the ascent (lengths of a label)"},
@@ -345,7 +378,7 @@ scaled = collect(experiments.vgg_scaled_radius(preset))
 scaled["label"] = f"SAM, ρ = {experiments.LINEARIZATION_RHO:g}/α"
 scaled["gap"] = [gap(run) for _, run in scaled.iterrows()]
 together = pandas.concat([runs.loc[[*sgd.index, *small.index]], scaled], ignore_index=True)
-figure = plots.along_alpha(
+figure = plots.along(
     together.assign(stability=100 * together["stability"]),
     title=plots.title("VGG-11, SAM with a fixed radius and with one that falls as 1/α", together, preset),
     panels={

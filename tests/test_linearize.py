@@ -355,7 +355,7 @@ def test_the_papers_grid_is_trained_as_appendix_c_says():
         width=64,
         loss="squared",
         normalized=True,
-        lr=0.01,
+        lr=0.03,
         schedule="inverse",
         momentum=0.9,
         weight_decay=0.0,
@@ -370,3 +370,13 @@ def test_the_papers_grid_is_trained_as_appendix_c_says():
         assert {name: getattr(run, name) for name in fixed} == fixed
         assert (run.optimizer == "sam") == (run.rho > 0)
     assert {m.kind for m in grid} == {"laziness"}
+
+
+@pytest.mark.parametrize("preset", ["smoke", "lite", "paper"])
+def test_the_learning_rate_is_looked_for_at_alpha_1_by_runs_that_differ_in_nothing_else(preset):
+    search = experiments.vgg_learning_rate(preset)
+    figure = [m.run for m in experiments.vgg_linearization(preset)]
+    (chosen,) = {run.lr for run in figure}
+    assert len({run.lr for run in search}) == len(search) >= 4
+    (found,) = {run.but(lr=chosen) for run in search}
+    assert found in figure and found in search and (found.alpha, found.optimizer) == (1, "sgd")

@@ -112,6 +112,12 @@ def test_figure_17_shows_every_alpha_and_radius_of_its_grid_and_what_the_noteboo
     assert scaled["SAM, ρ = 0.01/α"] < 1.1 * scaled["SGD"] < scaled["SAM, ρ = 0.001"]
 
 
+def test_the_search_for_the_learning_rate_of_figure_17_is_drawn(smoke):
+    plotted = pandas.read_csv(smoke / "fig17_rate.csv")
+    assert set(plotted["key"]) == {run.key for run in experiments.vgg_learning_rate("smoke")}
+    assert plotted["lr"].is_unique and plotted["accuracy"].between(0, 100).all()
+
+
 @pytest.mark.parametrize(("name", "cells"), [("fig07", 6), ("fig14", 6), ("fig15", 6)])
 def test_sparse_gaps_begin_at_the_dense_network_for_every_pruner_and_show_every_seed(smoke, name, cells):
     plotted = pandas.read_csv(smoke / f"{name}.csv")

@@ -200,8 +200,8 @@ def scaled(**changes) -> pandas.DataFrame:
     return pandas.DataFrame(rows).assign(**changes)
 
 
-def test_along_alpha_draws_every_run_and_the_mean_over_its_seeds():
-    figure = plots.along_alpha(scaled(), title="t", panels={"share": "share (%)", "distance": "d"}, logs=["distance"])
+def test_along_draws_every_run_and_the_mean_over_its_seeds():
+    figure = plots.along(scaled(), title="t", panels={"share": "share (%)", "distance": "d"}, logs=["distance"])
     share, distance = figure.axes
     assert (share.get_xscale(), share.get_yscale(), distance.get_yscale()) == ("log", "linear", "log")
     assert (share.get_xlabel(), share.get_ylabel()) == ("scale α of the output", "share (%)")
@@ -214,11 +214,11 @@ def test_along_alpha_draws_every_run_and_the_mean_over_its_seeds():
     assert share.get_title() == ""
 
 
-def test_along_alpha_shows_what_diverged_and_leaves_it_out_of_the_mean():
+def test_along_shows_what_diverged_and_leaves_it_out_of_the_mean():
     table = scaled()
     table.loc[(table["alpha"] == 30) & (table["rho"] > 0) & (table["seed"] == 1), "status"] = "diverged"
     table.loc[table["status"] == "diverged", ["share", "distance"]] = math.nan
-    figure = plots.along_alpha(table, title="t", panels={"share": "s"}, levels={"share": ("a level", 5.0)})
+    figure = plots.along(table, title="t", panels={"share": "s"}, levels={"share": ("a level", 5.0)})
     runs, _, mean, lost = figure.axes[0].lines[4:8]
     assert len(runs.get_xdata()) == 5 and mean.get_ydata()[1] == 30.1
     assert list(lost.get_xdata()) == [30] and lost.get_marker() == "x"
@@ -226,19 +226,19 @@ def test_along_alpha_shows_what_diverged_and_leaves_it_out_of_the_mean():
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()][-1] == "diverged"
 
 
-def test_along_alpha_tells_crosses_of_different_radii_apart():
+def test_along_tells_crosses_of_different_radii_apart():
     table = pandas.concat([scaled(), scaled().query("rho > 0").assign(rho=0.2, label="SAM, ρ = 0.2")])
     table.loc[(table["alpha"] == 1) & (table["rho"] > 0), ["status", "share"]] = ["diverged", math.nan]
-    axis = plots.along_alpha(table, title="t", panels={"share": "s"}).axes[0]
+    axis = plots.along(table, title="t", panels={"share": "s"}).axes[0]
     first, second = axis.lines[7], axis.lines[11]
     assert list(first.get_xdata()) == list(second.get_xdata()) == [1, 1]
     assert not set(first.get_ydata()) & set(second.get_ydata())
 
 
-def test_along_alpha_shows_what_did_not_learn_by_open_markers_and_in_the_mean():
+def test_along_shows_what_did_not_learn_by_open_markers_and_in_the_mean():
     table = scaled()
     table.loc[(table["alpha"] == 1000) & (table["rho"] > 0), "status"] = "not learned"
-    axis = plots.along_alpha(table, title="t", panels={"share": "s"}).axes[0]
+    axis = plots.along(table, title="t", panels={"share": "s"}).axes[0]
     runs, unlearned, mean, lost = axis.lines[4:8]
     assert sorted(runs.get_xdata()) == [1, 1, 30, 30] and len(lost.get_xdata()) == 0
     assert list(unlearned.get_xdata()) == [1000, 1000] and unlearned.get_markerfacecolor() == "white"
@@ -254,9 +254,9 @@ def test_the_footnote_names_what_has_not_learned():
     assert text.replace("\n", " ") == "not learned: 4 of 18 runs (alpha 30, 1000: SAM with ρ 0.2)"
 
 
-def test_along_alpha_without_a_single_record_is_empty(tmp_path):
+def test_along_without_a_single_record_is_empty(tmp_path):
     table = scaled(status="missing", share=math.nan, distance=math.nan)
-    figure = plots.along_alpha(table, title="t", panels={"share": "s", "distance": "d"}, logs=["distance"])
+    figure = plots.along(table, title="t", panels={"share": "s", "distance": "d"}, logs=["distance"])
     assert all(len(line.get_xdata()) == 0 for axis in figure.axes for line in axis.lines)
     assert all(axis.get_title() == "not measured" and len(axis.get_yticks()) == 0 for axis in figure.axes)
     figure.savefig(tmp_path / "empty.png")  # an empty log axis can be drawn

@@ -5,7 +5,7 @@ with that table as CSV beside it, so that what is plotted can be read and tested
 """
 
 from lib.plots.convergence import curves, loss_bounds, training_loss
-from lib.plots.linearization import RADII, along_alpha
+from lib.plots.linearization import RADII, along
 from lib.plots.sparsity import PRUNERS, by_pruner
 from lib.plots.stability import against_rho, lacking, landscapes, second_moments, spectra, stability_map
 from lib.plots.style import COLOURS, SCALE, STAND_INS, STYLE, footnote, optimizer_name, save, setting, title
@@ -22,7 +22,7 @@ __all__ = [
     "accuracy_against_rho",
     "against_parameters",
     "against_rho",
-    "along_alpha",
+    "along",
     "best_rho",
     "by_pruner",
     "curves",

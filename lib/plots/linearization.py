@@ -14,23 +14,25 @@ MARKS = (
     Line2D([], [], ls="", marker="x", color="gray", label="diverged"),
 )
 RADII = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))  # lines and markers of SAM by its radius
+AXES = {"alpha": "scale α of the output", "lr": "learning rate η"}
 
 
-def along_alpha(
+def along(
     tidy: pandas.DataFrame,
     *,
     title: str,
     panels: Mapping[str, str],
+    by: str = "alpha",
     logs: Sequence[str] = (),
     levels: Mapping[str, tuple[str, float]] | None = None,
 ) -> Figure:
-    """Quantities against the scale α on a log axis, a panel each: a marker a run, a line through the mean over seeds
-    for each `label`, an open marker for a run whose status is "not learned", a cross at the foot of the panel for one
-    that diverged, the crosses of each label at a height of their own in the order of the legend.
+    """Quantities against the scale α, or another of `AXES`, a panel each: a marker a run, a line through the mean over
+    seeds for each `label`, an open marker for a run whose status is "not learned", a cross at the foot of the panel for
+    one that diverged, the crosses of each label at a height of their own in the order of the legend.
 
-    Columns: alpha, rho, label, status, and the quantities. panels: their columns and what the axes are called; logs:
-    those on a log axis; levels: for a panel, the label and height of a horizontal line. A panel without a value has no
-    vertical axis and says so.
+    Columns: by, rho, label, status, and the quantities. panels: their columns and what the axes are called; by: what
+    the horizontal axes show, logarithmically; logs: the quantities on a log axis; levels: for a panel, the label and
+    height of a horizontal line. A panel without a value has no vertical axis and says so.
     """
     names = list(dict.fromkeys(tidy["label"]))
     sam = [name for name in names if (tidy.loc[tidy["label"] == name, "rho"] > 0).any()]
@@ -43,20 +45,23 @@ def along_alpha(
                 look = {"color": COLOURS["SAM" if name in sam else "SGD"], "marker": marker}
                 done = runs.dropna(subset=column)
                 learned, not_learned = done.query("status == 'done'"), done.query("status == 'not learned'")
-                axis.plot(learned["alpha"], learned[column], ls="", ms=4, alpha=0.5, **look)
-                axis.plot(not_learned["alpha"], not_learned[column], ls="", ms=7, mfc="white", zorder=3, **look)
-                mean = done.groupby("alpha")[column].mean()
+                axis.plot(learned[by], learned[column], ls="", ms=4, alpha=0.5, **look)
+                axis.plot(not_learned[by], not_learned[column], ls="", ms=7, mfc="white", zorder=3, **look)
+                mean = done.groupby(by)[column].mean()
                 axis.plot(mean.index, mean, ls=line, lw=1.8, ms=0, label=name, **look)
                 lost = runs[runs["status"] == "diverged"]
                 foot = axis.get_xaxis_transform()
                 crosses = [0.02 + 0.05 * place] * len(lost)
-                axis.plot(lost["alpha"], crosses, ls="", ms=8, transform=foot, **look | {"marker": "x"})
+                axis.plot(lost[by], crosses, ls="", ms=8, transform=foot, **look | {"marker": "x"})
             if levels and column in levels:
                 label, height = levels[column]
                 level = axis.axhline(height, color="black", ls="-.", lw=1, label=label)
                 axis.legend(handles=[level], fontsize=8)
-            axis.set(xscale="log", xlabel="scale α of the output", ylabel=ylabel)
-            axis.set_xlim(tidy["alpha"].min() / 1.5, 1.5 * tidy["alpha"].max())
+            axis.set(xscale="log", xlabel=AXES[by], ylabel=ylabel)
+            ticks = sorted(set(tidy[by]))
+            axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axis.minorticks_off()
+            axis.set_xlim(tidy[by].min() / 1.5, 1.5 * tidy[by].max())
             axis.set_yscale("log" if column in logs and (tidy[column] > 0).any() else "linear")  # none on an empty one
             if tidy[column].isna().all():
                 axis.set_yticks([])
