@@ -104,7 +104,7 @@ def summary(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> panda
             low, high = interval(part["gap"])
             row = {"seeds": len(part), "rho": _middle(part["rho"])}
             row |= {
-                "edge": cell.edge(reference),
+                "edge": cell.edge(cell.best(reference)),
                 "searched": len(cell.search(reference, "all")),
                 "complete": cell.complete(reference),
                 **part[["sgd", "sam", "gap"]].mean(),
@@ -148,6 +148,14 @@ def highest(accuracies: np.ndarray) -> np.ndarray:
     """
     means = np.mean(accuracies, axis=1)
     return np.flatnonzero(means >= means.max() - TIE)
+
+
+def left_out(partial: Sequence[int]) -> str:
+    """In words, networks that have fewer seeds than the fullest of their sweep, by their parameters; empty for none.
+
+    What rests on the seeds that all networks share leaves these out: else a network with its first seed would take the
+    other seeds from all others."""
+    return f"; partial, left out: {', '.join(f'{count:,}' for count in partial)} parameters" if partial else ""
 
 
 def parameters(run: Run) -> int:
@@ -215,8 +223,9 @@ class Cell:
         search = self.search("SGD", "all")
         return {seed: search.index[highest(search[[seed]].to_numpy())[0]] for seed in search} if search.size else {}
 
-    def edge(self, reference: str) -> bool:
-        return self.best(reference) in (self.sam["rho"].min(), self.sam["rho"].max())
+    def edge(self, rho: float) -> bool:
+        """Whether ρ is the smallest or the largest that the table asks for, so that a better one may lie beyond."""
+        return rho in (self.sam["rho"].min(), self.sam["rho"].max())
 
     def counts(self, reference: str) -> dict[str, int]:
         status = pandas.concat([self.sam, self.reference(reference)])["status"]
