@@ -160,13 +160,14 @@ def left_out(partial: Sequence[int]) -> str:
 
 def parameters(run: Run) -> int:
     """The trainable numbers of the run's network; of a sparse one, those that its mask keeps or never covers."""
-    return _parameters(run.dataset, run.model, run.width, run.sparsity, run.pruner)
+    return _parameters(run.dataset, run.model, run.width, run.sparsity, run.pruner, **run.options)
 
 
 @functools.cache
-def _parameters(dataset: str, model: str, width: float, removed: float, pruner: str) -> int:
+def _parameters(dataset: str, model: str, width: float, removed: float, pruner: str, **options: str | int) -> int:
     classes, in_shape = data.shapes(dataset)
-    return sparsity.remaining(models.outline(model, width=width, in_shape=in_shape, classes=classes), removed, pruner)
+    outline = models.outline(model, width=width, in_shape=in_shape, classes=classes, **options)
+    return sparsity.remaining(outline, removed, pruner)
 
 
 # ---------------------------------------------------------------------------------------------- cells
