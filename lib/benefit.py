@@ -104,7 +104,7 @@ def summary(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> panda
             low, high = interval(part["gap"])
             row = {"seeds": len(part), "rho": _middle(part["rho"])}
             row |= {
-                "edge": cell.edge(reference),
+                "edge": cell.edge(cell.best(reference)),
                 "searched": len(cell.search(reference, "all")),
                 "complete": cell.complete(reference),
                 **part[["sgd", "sam", "gap"]].mean(),
@@ -150,15 +150,24 @@ def highest(accuracies: np.ndarray) -> np.ndarray:
     return np.flatnonzero(means >= means.max() - TIE)
 
 
+def left_out(partial: Sequence[int]) -> str:
+    """In words, networks that have fewer seeds than the fullest of their sweep, by their parameters; empty for none.
+
+    What rests on the seeds that all networks share leaves these out: else a network with its first seed would take the
+    other seeds from all others."""
+    return f"; partial, left out: {', '.join(f'{count:,}' for count in partial)} parameters" if partial else ""
+
+
 def parameters(run: Run) -> int:
     """The trainable numbers of the run's network; of a sparse one, those that its mask keeps or never covers."""
-    return _parameters(run.dataset, run.model, run.width, run.sparsity, run.pruner)
+    return _parameters(run.dataset, run.model, run.width, run.sparsity, run.pruner, **run.options)
 
 
 @functools.cache
-def _parameters(dataset: str, model: str, width: float, removed: float, pruner: str) -> int:
+def _parameters(dataset: str, model: str, width: float, removed: float, pruner: str, **options: str | int) -> int:
     classes, in_shape = data.shapes(dataset)
-    return sparsity.remaining(models.outline(model, width=width, in_shape=in_shape, classes=classes), removed, pruner)
+    outline = models.outline(model, width=width, in_shape=in_shape, classes=classes, **options)
+    return sparsity.remaining(outline, removed, pruner)
 
 
 # ---------------------------------------------------------------------------------------------- cells
@@ -215,8 +224,9 @@ class Cell:
         search = self.search("SGD", "all")
         return {seed: search.index[highest(search[[seed]].to_numpy())[0]] for seed in search} if search.size else {}
 
-    def edge(self, reference: str) -> bool:
-        return self.best(reference) in (self.sam["rho"].min(), self.sam["rho"].max())
+    def edge(self, rho: float) -> bool:
+        """Whether ρ is the smallest or the largest that the table asks for, so that a better one may lie beyond."""
+        return rho in (self.sam["rho"].min(), self.sam["rho"].max())
 
     def counts(self, reference: str) -> dict[str, int]:
         status = pandas.concat([self.sam, self.reference(reference)])["status"]

@@ -88,13 +88,13 @@ def stackable(run: Run) -> bool:
 
 def parameters(run: Run) -> int:
     """The number of trainable parameters of the run's network, without building it in memory."""
-    return _parameters(run.dataset, run.model, run.width)
+    return _parameters(run.dataset, run.model, run.width, **run.options)
 
 
 @functools.cache  # a grid has many runs of one network
-def _parameters(dataset: str, model: str, width: float) -> int:
+def _parameters(dataset: str, model: str, width: float, **options: str | int) -> int:
     classes, in_shape = data.shapes(dataset)
-    return models.count_parameters(models.outline(model, width=width, in_shape=in_shape, classes=classes))
+    return models.count_parameters(models.outline(model, width=width, in_shape=in_shape, classes=classes, **options))
 
 
 class Stack:

@@ -212,7 +212,7 @@ def _outline(run: Run) -> nn.Module:
 
 
 @functools.cache  # a grid has many runs of one network
-def _network(dataset: str, model: str, width: float, **options: str) -> nn.Module:
+def _network(dataset: str, model: str, width: float, **options: str | int) -> nn.Module:
     classes, in_shape = data.shapes(dataset)
     return models.outline(model, width=width, in_shape=in_shape, classes=classes, **options)
 

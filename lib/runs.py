@@ -12,7 +12,7 @@ import math
 import numbers
 from dataclasses import dataclass, fields
 
-from lib import linearize, losses, models, resnets, sparsity
+from lib import data, linearize, losses, models, resnets, sparsity, vit
 
 DATASETS = ("factorization", "digits", "mnist", "cifar10", "cifar10-jpeg", "imagenet")
 OPTIMIZERS = ("sgd", "sam")
@@ -37,6 +37,7 @@ class Run:
         layer, "snip", the least important of all, or a pattern such as "2:4", which sets the share (`lib.sparsity`).
     precision: in which weights and arithmetic are kept.
     norm: "batch" or "group", of a network that has norms to choose, a resnet (`lib.resnets`).
+    patch: the side of the patches of a vit in pixels, which must tile the images (`lib.vit`).
     linearize: "none", "centered" (the network minus itself at initialization), or "tangent", the model that is linear
         in the weights around there, without its constant (`lib.linearize`, Appendix C).
     alpha: the loss is ‖f(x) − y/α‖² (or half of it); with a large α a centered network is trained close to its
@@ -67,6 +68,7 @@ class Run:
     sparsity: float = 0.0
     pruner: str = "random"
     norm: str = "batch"
+    patch: int = 4
     linearize: str = "none"
     alpha: float = 1.0
     recipe: int = 1
@@ -99,8 +101,12 @@ class Run:
             raise ValueError(f"sparsity = {self.sparsity!r}: {told}")
         if self.pruner == "snip" and self.dataset == "factorization":
             raise ValueError("pruner = 'snip': needs classes to draw samples from, and 'factorization' has none")
-        if self.norm != "batch" and "norm" not in models.OPTIONS.get(self.model, ()):
-            raise ValueError(f"norm = {self.norm!r}: a {self.model} has no norm to choose; leave it at 'batch'")
+        for name, value in self.options.items():
+            if name not in models.OPTIONS.get(self.model, ()):
+                told = f"a {self.model} has no {name} to choose; leave it at {getattr(Run, name)!r}"
+                raise ValueError(f"{name} = {value!r}: {told}")
+        if self.model == "vit" and self.dataset in DATASETS:  # of others the images are not known before they are read
+            vit.check_patch(self.patch, data.shapes(self.dataset)[1])
         if not self.alpha > 0:
             raise ValueError(f"alpha = {self.alpha!r}: must be more than 0")
         if self.alpha != 1 and (self.linearize == "none" or self.loss == "cross_entropy"):
@@ -128,9 +134,9 @@ class Run:
         return dataclasses.replace(self, **changes)
 
     @property
-    def options(self) -> dict[str, str]:
+    def options(self) -> dict[str, str | int]:
         """The options of `models.build` that this run sets."""
-        return {"norm": self.norm} if self.norm != "batch" else {}
+        return {name: getattr(self, name) for name in ("norm", "patch") if getattr(self, name) != getattr(Run, name)}
 
     def as_dict(self) -> dict:
         """All fields, as a record stores them."""
@@ -172,6 +178,7 @@ _LEAST = {
     "n_train": 0,
     "eval_every": 1,
     "sparsity": 0,
+    "patch": 1,
 }
 
 

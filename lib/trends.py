@@ -72,7 +72,7 @@ def describe(found: Trend, unit: str, downward: bool = False) -> str:
 
     downward: the p-value is that of a fall."""
     if not found.seeds:
-        return "fewer than two such networks have all their runs"
+        return "fewer than two such networks have a complete search"
     spread = "" if math.isnan(found.low) else f" (95% {found.low:+.2g} to {found.high:+.2g})"
     p = f"p = {found.p_falls if downward else found.p_grows:.2g}, at best {found.least:.2g}"
     size = f"{found.cells} networks, {found.seeds} seed{'s' * (found.seeds != 1)}"
@@ -132,10 +132,14 @@ def _permutations(n: int, number: int) -> np.ndarray:
 
 
 class Scaling(NamedTuple):
-    """exponent: of ρ* ∝ parameters^exponent, least squares on logarithms over the cells; low, high: the 95% percentile
-    interval over resampled seeds, NaN for one seed. trend: of log₁₀ ρ* when each seed chooses its own.
+    """exponent: of ρ* ∝ parameters^exponent, least squares on logarithms over the cells; low, high: its range over
+    resamples of the seeds, NaN for one seed. That is no confidence interval: three seeds have 27 resamples, and where
+    ρ* does not depend on the cell their range may well be on one side of 0.
     ties: the smallest and the largest exponent if of radii with equal means another than the smallest were chosen.
-    cells: (parameters, ρ*) that the exponent comes from. seeds: that every cell has, on which all of this rests.
+    trend: of log₁₀ ρ* when each seed chooses its own. cells: (parameters, ρ*) that the exponent comes from; edges: how
+    many of these ρ* are the smallest or the largest that was tried, and so only bounds, which censors the exponent.
+    seeds: that every cell has, on which all of this rests. partial: the parameters of cells left out, for which fewer
+    seeds count than for the fullest.
     """
 
     exponent: float
@@ -144,43 +148,59 @@ class Scaling(NamedTuple):
     ties: tuple[float, float]
     trend: Trend
     cells: list[tuple[int, float]]
+    edges: int
     seeds: list[int]
+    partial: list[int]
 
 
 def rho_scaling(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> Scaling:
     """How ρ* grows with the parameters in a table of `sweep` (Figure 5), over the cells of `benefit.cells`.
 
     ρ* is chosen by test accuracy over the seeds that all cells have. The seeds are resampled with replacement, all
-    nⁿ ways for up to RESAMPLED_SEEDS; ρ* of each cell is chosen anew in each. With three seeds the interval is coarse,
-    and the grid of ρ makes it coarser. Cells whose search is not complete are left out; NaN for fewer than two.
+    nⁿ ways for up to RESAMPLED_SEEDS; ρ* of each cell is chosen anew in each. Cells whose search is not complete, and
+    partial ones, are left out; NaN for fewer than two.
     """
-    found = [cell for cell in benefit.cells(table, by) if cell.complete("SGD")]
-    searches = [(cell.labels["parameters"], cell.search("SGD", "all")) for cell in found]
-    searches = [(count, search) for count, search in searches if search.size]
-    seeds = sorted(set.intersection(*(set(search) for _, search in searches))) if searches else []
-    sizes = np.array([count for count, _ in searches], dtype=float)
-    choose = functools.partial(_rho_star, [search[seeds] for _, search in searches])
+    found = [(cell, cell.search("SGD", "all")) for cell in benefit.cells(table, by) if cell.complete("SGD")]
+    found = [(cell, search) for cell, search in found if search.size]
+    most = max((search.shape[1] for _, search in found), default=0)
+    partial = [cell.labels["parameters"] for cell, search in found if search.shape[1] < most]
+    found = [(cell, search) for cell, search in found if search.shape[1] == most]
+    seeds = sorted(set.intersection(*(set(search) for _, search in found))) if found else []
+    searches = [search[seeds] for _, search in found]
+    sizes = np.array([cell.labels["parameters"] for cell, _ in found], dtype=float)
+    choose = functools.partial(_rho_star, searches)
     if not seeds or len(np.unique(sizes)) < 2:
-        return Scaling(*[math.nan] * 3, (math.nan, math.nan), trend(_choices(sizes, [], []), "rho"), [], seeds)
+        nothing = trend(_choices(sizes, [], []), "rho")
+        return Scaling(*[math.nan] * 3, (math.nan, math.nan), nothing, [], 0, seeds, partial)
     best, own = choose(np.arange(len(seeds))), [choose(np.array([i])) for i in range(len(seeds))]
     exponents = [_exponent(sizes, choose(sample)) for sample in _resamples(len(seeds))]
-    low, high = np.quantile(exponents, (0.025, 0.975)) if len(seeds) > 1 else (math.nan, math.nan)
-    equal = [search.index[benefit.highest(search[seeds].to_numpy())] for _, search in searches]
+    equal = [search.index[benefit.highest(search.to_numpy())] for search in searches]
     ties = [_exponent(sizes, rhos) for rhos in itertools.product(*({rhos.min(), rhos.max()} for rhos in equal))]
-    choices = trend(_choices(sizes, own, seeds), "rho")
-    pairs = [(int(count), float(rho)) for count, rho in zip(sizes, best, strict=True)]
-    return Scaling(_exponent(sizes, best), float(low), float(high), (min(ties), max(ties)), choices, pairs, seeds)
+    return Scaling(
+        exponent=_exponent(sizes, best),
+        low=min(exponents) if len(seeds) > 1 else math.nan,
+        high=max(exponents) if len(seeds) > 1 else math.nan,
+        ties=(min(ties), max(ties)),
+        trend=trend(_choices(sizes, own, seeds), "rho"),
+        cells=[(int(count), float(rho)) for count, rho in zip(sizes, best, strict=True)],
+        edges=sum(cell.edge(rho) for (cell, _), rho in zip(found, best, strict=True)),
+        seeds=seeds,
+        partial=partial,
+    )
 
 
 def describe_scaling(found: Scaling) -> str:
-    """The exponent in words, with its interval and what it would be by another choice among equal ρ, and the trend."""
-    told = describe(found.trend, "decades")
+    """The exponent in words, with its range over resamples of the seeds and over other choices among equal ρ, how many
+    ρ* are only bounds, the trend, and what was left out."""
+    told = describe(found.trend, "decades") + benefit.left_out(found.partial)
     if not found.cells:
         return told
     low, high = found.ties
-    spread = "" if math.isnan(found.low) else f" (95% {found.low:+.2f} to {found.high:+.2f})"
+    spread = f" ({found.low:+.2f} to {found.high:+.2f} over resamples of the seeds)"
+    spread = "" if math.isnan(found.low) else spread
     tied = f", {low:+.2f} to {high:+.2f} by other choices among equal ρ" if high > low else ""
-    return f"exponent {found.exponent:+.2f}{spread}{tied}; log₁₀ ρ*: {told}"
+    edge = f"; at the edge of the grid, only bounds: {found.edges} of {len(found.cells)} ρ*" if found.edges else ""
+    return f"exponent {found.exponent:+.2f}{spread}{tied}{edge}; log₁₀ ρ*: {told}"
 
 
 def _rho_star(searches: list[pandas.DataFrame], sample: np.ndarray) -> np.ndarray:

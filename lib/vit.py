@@ -14,15 +14,22 @@ LAYERS = 6
 HEAD = 32  # dimensions a head
 
 
+def check_patch(patch: int, in_shape: Sequence[int]) -> None:
+    """Raise ValueError unless patches of this side tile the square images of `in_shape` C×H×W."""
+    _, height, side = in_shape
+    if height != side or side % patch:
+        allowed = ", ".join(str(p) for p in range(1, side + 1) if side % p == 0) if height == side else "no side"
+        raise ValueError(f"patch = {patch!r}: cannot tile images of {height}×{side}; {allowed} can")
+
+
 def vit(width: int, in_shape: Sequence[int], classes: int, patch: int = 4) -> VisionTransformer:
     """The transformer of hidden dimension `width` for square inputs of `in_shape` C×H×W.
 
     patch: the side of a patch; the 8×8 digits, which are not in the paper, have 4 of the usual ones.
     Raises ValueError unless patches tile a square.
     """
-    channels, height, side = in_shape
-    if height != side or side % patch:
-        raise ValueError(f"patch = {patch!r}: cannot tile images of {height}×{side}; a vit needs a square of patches")
+    check_patch(patch, in_shape)
+    channels, _, side = in_shape
     model = VisionTransformer(side, patch, LAYERS, width // HEAD, width, 2 * width, num_classes=classes)
     if channels != 3:  # torchvision's is for colour; the initialization is the same
         model.conv_proj = nn.Conv2d(channels, width, patch, patch)

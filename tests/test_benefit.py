@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pandas
 import pytest
+import torch
 from scipy import stats
 
-from lib import benefit, ensemble, models, sparsity, trends, widths
+from lib import benefit, ensemble, models, sparsity, train, trends, widths
 from lib.runs import Run
 
 RHOS = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -217,10 +218,16 @@ def test_parameters_of_a_dense_run_are_those_of_its_network():
     assert benefit.parameters(run) == ensemble.parameters(run)
 
 
+def test_parameters_of_a_vit_depend_on_its_patch():
+    run = Run(dataset="digits", model="vit", width=32, patch=2)
+    count = models.count_parameters(train.Batches(run, torch.device("cpu")).network(run)[0])
+    assert benefit.parameters(run) == ensemble.parameters(run) == count
+    # Fewer weights in the projection of a patch, more learned positions.
+    assert count - benefit.parameters(run.but(patch=4)) == 32 * (2**2 - 4**2) + 32 * (16 - 4)
+
+
 @pytest.mark.parametrize("pruner", ["random", "snip"])
 def test_parameters_of_a_sparse_run_are_those_its_mask_leaves(pruner):
-    import torch
-
     run = Run(dataset="digits", width=0.3, sparsity=0.83, pruner=pruner)
     model = models.build("mlp", width=0.3, in_shape=(1, 8, 8), classes=10, seed=0)
     if pruner == "random":

@@ -190,7 +190,7 @@ def test_a_vit_is_six_layers_of_attention_and_mlp():
 def test_the_patch_of_a_vit_may_be_given():
     model = models.build("vit", width=32, in_shape=CIFAR, classes=10, seed=0, patch=8)
     assert model.conv_proj.weight.shape == (32, 3, 8, 8) and model.encoder.pos_embedding.shape == (1, 17, 32)
-    with pytest.raises(ValueError, match=r"patch = 5: cannot tile images of 32×32"):
+    with pytest.raises(ValueError, match=r"patch = 5: cannot tile images of 32×32; 1, 2, 4, 8, 16, 32 can"):
         models.build("vit", width=32, in_shape=CIFAR, classes=10, seed=0, patch=5)
 
 

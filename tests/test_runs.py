@@ -35,6 +35,8 @@ DEFAULTS = {
     "linearize": "none",
     "alpha": 1.0,
     "recipe": 1,
+    "norm": "batch",
+    "patch": 4,
 }
 
 OTHERS = {
@@ -78,6 +80,11 @@ def test_defaults_are_what_they_were():
             '{"momentum":0.9,"optimizer":"sam","rho":0.05,"schedule":"step","seed":2,"weight_decay":0.0001,"width":0.25}',
             "eea952228055b4bc",
         ),
+        (
+            Run(dataset="cifar10", model="vit", width=64, patch=4),
+            '{"dataset":"cifar10","model":"vit","width":64.0}',
+            "ec23c34e1aa4cdca",
+        ),
     ],
 )
 def test_the_key_is_a_hash_of_what_differs_from_the_defaults(run, canonical, key):
@@ -87,10 +94,12 @@ def test_the_key_is_a_hash_of_what_differs_from_the_defaults(run, canonical, key
 def test_every_field_is_in_the_key():
     keys = {Run().key} | {Run(**{name: value} | NEEDS.get(name, {})).key for name, value in OTHERS.items()}
     keys |= {Run(optimizer="sam", rho=rho).key for rho in (0.1, 0.10000000000000002)}  # to the last bit
+    keys |= {Run(dataset="digits", model="vit", width=32, patch=patch).key for patch in (2, 4)}
     keys |= {Run(linearize=form, loss="squared", alpha=a).key for form in ("centered", "tangent") for a in (1, 30)}
-    assert len(keys) == 1 + len(OTHERS) + 2 + 4
+    assert len(keys) == 1 + len(OTHERS) + 2 + 2 + 4
     assert all(len(key) == 16 and set(key) <= set("0123456789abcdef") for key in keys)
-    assert set(OTHERS) | {"rho", "linearize", "alpha", "recipe"} == {field.name for field in dataclasses.fields(Run)}
+    apart = {"rho", "patch", "linearize", "alpha", "recipe"}
+    assert set(OTHERS) | apart == {field.name for field in dataclasses.fields(Run)}
 
 
 def test_a_field_added_later_leaves_old_keys_and_records_valid():
@@ -187,6 +196,8 @@ INVALID = [
     ("sparsity", 1.0, "in [0, 1)"),
     ("pruner", "magnitude", "random, snip"),
     ("norm", "layer", "batch, group"),
+    ("patch", 0, "1 or more"),
+    ("patch", 2.5, "a whole number"),
     ("linearize", "lazy", "none, centered, tangent"),
     ("alpha", 0.0, "more than 0"),
     ("alpha", -1.0, "more than 0"),
@@ -217,6 +228,10 @@ def test_values_that_do_not_go_together_are_refused():
         Run(dataset="digits", model="vit", width=32, sparsity=0.9)
     with pytest.raises(ValueError, match=r"norm = 'group': a mlp has no norm to choose"):
         Run(norm="group")
+    with pytest.raises(ValueError, match=r"patch = 8: a mlp has no patch to choose; leave it at 4"):
+        Run(patch=8)
+    with pytest.raises(ValueError, match=r"patch = 3: cannot tile images of 8×8; 1, 2, 4, 8 can"):
+        Run(dataset="digits", model="vit", width=32, patch=3)
     with pytest.raises(ValueError, match=r"width = 0.5: a resnet18 needs a whole number"):
         Run(model="resnet18", width=0.5)
     with pytest.raises(ValueError, match=r"loss = 'cross_entropy'.*vectors; take 'squared' or 'mse'"):

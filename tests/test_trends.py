@@ -125,10 +125,12 @@ def test_the_exponent_is_that_of_the_line_through_the_best_rhos():
     assert found.trend.p_grows == pytest.approx((1 / 6) ** 3)
 
 
-def test_seeds_that_disagree_widen_the_interval():
-    found = trends.rho_scaling(searched({0.25: 0.02, 1.0: 0.04}, noise=0.02))
-    assert found.low <= found.exponent <= found.high
-    assert found.high - found.low > 0.1
+def test_seeds_that_disagree_widen_the_range_over_their_resamples():
+    runs = searched({0.25: 0.02, 1.0: 0.04}, noise=0.02)
+    found = trends.rho_scaling(runs)
+    alone = [trends.rho_scaling(runs[runs["seed"] == seed]).exponent for seed in (0, 1, 2)]
+    assert found.low <= min(alone) < max(alone) <= found.high  # three of the 27 resamples are one seed thrice
+    assert f" ({found.low:+.2f} to {found.high:+.2f} over resamples of the seeds)" in trends.describe_scaling(found)
 
 
 def test_one_cell_or_one_seed_say_so_with_nan():
@@ -155,8 +157,28 @@ def test_the_exponent_says_what_it_owes_to_ties():
 
 def test_only_seeds_that_every_cell_has_count():
     runs = searched({0.25: 0.01, 1.0: 0.04})
-    found = trends.rho_scaling(runs[(runs["width"] < 1) | (runs["seed"] != 2)])
-    assert found.seeds == [0, 1]
+    found = trends.rho_scaling(runs[runs["seed"] != 2 * (runs["width"] < 1)])  # seeds 1, 2 and 0, 1
+    assert found.seeds == [1] and len(found.cells) == 2 and found.partial == []
+
+
+def test_a_network_with_fewer_seeds_than_the_others_takes_none_from_them():
+    runs = searched({0.25: 0.01, 1.0: 0.04, 4.0: 0.16})
+    two = trends.rho_scaling(runs[runs["width"] < 4])
+    three = trends.rho_scaling(runs[(runs["width"] < 4) | (runs["seed"] == 0)])
+    assert (three.seeds, three.cells, three.exponent) == ([0, 1, 2], two.cells, two.exponent)
+    assert two.partial == [] and len(three.partial) == 1
+    assert trends.describe_scaling(three).endswith(f"; partial, left out: {three.partial[0]:,} parameters")
+    assert "partial" not in trends.describe_scaling(two)
+    lone = trends.describe_scaling(trends.rho_scaling(runs[(runs["width"] == 4) | (runs["seed"] == 0)]))
+    assert lone.startswith("fewer than two such networks have a complete search; partial, left out: ")
+
+
+def test_a_best_rho_at_the_edge_of_the_grid_is_told_to_be_a_bound():
+    inside = trends.rho_scaling(searched({0.25: 0.02, 1.0: 0.04}))
+    both = trends.rho_scaling(searched({0.25: 0.01, 1.0: 0.04, 4.0: 0.16}))
+    assert (inside.edges, both.edges) == (0, 2)
+    assert "bound" not in trends.describe_scaling(inside)
+    assert "; at the edge of the grid, only bounds: 2 of 3 ρ*; " in trends.describe_scaling(both)
 
 
 def test_a_cell_whose_search_is_under_way_is_left_out():

@@ -79,6 +79,17 @@ def test_overall_averages_cells_for_each_seed_and_leaves_incomplete_ones_out():
     assert found.loc[("SGD", "paper"), "cells"] == 1
 
 
+def test_a_network_with_fewer_seeds_than_the_others_takes_none_from_the_mean_over_networks():
+    runs = swept(seeds=3)
+    whole = widths.overall(benefit.gaps(runs[runs["width"] == 0.25])).set_index(["reference", "protocol"])
+    found = widths.overall(benefit.gaps(runs[(runs["width"] == 0.25) | (runs["seed"] == 1)]))
+    found = found.set_index(["reference", "protocol"])
+    assert found["partial"].tolist() == [[266_610]] * 8 and whole["partial"].tolist() == [[]] * 8
+    pandas.testing.assert_frame_equal(found.drop(columns="partial"), whole.drop(columns="partial"))
+    assert set(found["seeds"]) == {3} and set(found["cells"]) == {1}
+    assert benefit.left_out([266_610, 5]) == "; partial, left out: 266,610, 5 parameters" and benefit.left_out([]) == ""
+
+
 def test_best_rhos_are_those_of_all_seeds_and_of_each():
     tidy = widths.best_rhos({"one": swept(), "none": swept().assign(status="missing")})
     assert tidy[tidy["workload"] == "one"]["seed"].tolist() == ["all", "0", "1"] * 2
