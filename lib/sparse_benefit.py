@@ -116,7 +116,8 @@ def clearer(table: pandas.DataFrame) -> Verdict:
     low, high = benefit.interval(more)
     told = f"SNIP: {_described(found, 'snip')}"
     if len(more) > 1:
-        told += f"; SNIP's slope minus that of random masks: {more.mean():+.2g} (95% {low:+.2g} to {high:+.2g})"
+        told += f"; SNIP's slope minus that of random masks: {more.mean():+.2g} points a percent"
+        told += f" (95% {low:+.2g} to {high:+.2g})"
     if _lacking(asked) or up is None or len(more) < 2:
         return _and_lacking(told, asked), None
     if up and low <= 0 <= high:
@@ -186,7 +187,7 @@ def structured(table: pandas.DataFrame) -> Verdict:
     wide = gaps(table).query("protocol == @UNBIASED and complete")
     wide = wide.pivot_table(index="seed", columns=list(CELL), values="gap").dropna()
     if _lacking(table) or len(wide) < 2:
-        return _and_lacking(f"{len(wide)} seeds are in all networks that have any", table), None
+        return _lacking(table) or "fewer than two seeds are in all networks", None
     pattern = wide.columns.get_level_values("pruner").isin(list(sparsity.PATTERNS))
     with_one, without = wide.loc[:, pattern].mean(axis=1), wide.loc[:, ~pattern].mean(axis=1)
     low, high = benefit.interval(with_one - without)

@@ -140,9 +140,9 @@ def test_two_cells_and_three_seeds_cannot_tell():
 
 def diverged(found, **fields):
     """The table, with these runs diverged."""
-    for run in (found[list(fields)] == pandas.Series(fields)).all(axis=1).pipe(lambda rows: found.index[rows]):
-        found.loc[run, "status"] = "diverged"
-        found.loc[run, ["test_accuracy", "test_accuracy_even", "test_accuracy_odd"]] = math.nan
+    which = (found[list(fields)] == pandas.Series(fields)).all(axis=1)
+    found.loc[which, "status"] = "diverged"
+    found.loc[which, ["test_accuracy", "test_accuracy_even", "test_accuracy_odd"]] = math.nan
     return found
 
 
@@ -248,23 +248,22 @@ def test_snip_is_clearer_where_its_slope_is_surely_the_larger_and_growth(random,
     slopes = [0.01 * (snip - random) * (1 + 0.1 * seed) for seed in (0, 1, 2)]
     low, high = benefit.interval(slopes)
     if random != snip:
-        assert f"SNIP's slope minus that of random masks: {slopes[1]:+.2g} (95% {low:+.2g} to {high:+.2g})" in told
+        mean = f"{slopes[1]:+.2g} points a percent (95% {low:+.2g} to {high:+.2g})"
+        assert f"SNIP's slope minus that of random masks: {mean}" in told
 
 
 def test_by_chance_snip_is_rarely_clearer_and_a_slope_twice_as_large_is_found():
     def supported(random, snip):
-        """Of 60 tables with other noise, in how many the claim is supported."""
-        count = 0
-        for i in range(60):
-            networks = [run.but(lr=0.1 + i / 1e4) for run in NETWORKS]  # another key, and so another noise
-            count += (
-                sparse_benefit.clearer(table(rising(random, snip, 0.05), networks=networks, rhos=(0.05,)))[1] is True
-            )
-        return count
+        """Of 20 tables with other noise, in how many the claim is supported."""
+        tables = (
+            table(rising(random, snip, 0.05), networks=[run.but(lr=0.1 + i / 1e4) for run in NETWORKS], rhos=(0.05,))
+            for i in range(20)
+        )
+        return sum(sparse_benefit.clearer(one)[1] is True for one in tables)
 
-    # With equal slopes at most 2.5% of the intervals lie above zero: more than 5 of 60 have a chance of 0.3%.
-    assert supported(1, 1) <= 5
-    assert supported(1, 2) >= 40
+    # With equal slopes at most 2.5% of the intervals lie above zero: more than 3 of 20 have a chance of 0.1%.
+    assert supported(1, 1) <= 3
+    assert supported(1, 2) >= 15
 
 
 @pytest.mark.parametrize(
@@ -321,7 +320,6 @@ def test_what_p_could_be_at_best_is_reached_where_all_radii_differ():
         (growing, (0,), nothing, None, None),
         (growing, (0, 1, 2), absent(pruner="snip", width=0.4, rho=0.1), None, None),  # four of five networks
         (different, (0, 1, 2), absent(pruner="snip", width=0.4, rho=0.1, seed=2), None, None),
-        (different, (0, 1), nothing, True, False),
         (different, (0, 1, 2), lambda run: run.sparsity == 0.8 or run.sparsity == 0, None, None),  # two networks
         (different, (0, 1, 2), lambda run: True, None, None),
     ],
