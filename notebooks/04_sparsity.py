@@ -346,7 +346,7 @@ plots.save(plots.footnote(figure, structured), "figS3", tidy, preset)
 told, holds = sparse_benefit.structured(structured)
 book.record("8-structured", measured=told, holds=holds, keys=structured["key"])
 assert not train or (everything["status"].ne("missing").all() and structured["status"].ne("missing").all())
-unbiased = tidy[tidy["protocol"] == sparse_benefit.UNBIASED]
+unbiased = tidy[(tidy["protocol"] == sparse_benefit.UNBIASED) & tidy["complete"]]
 unbiased.groupby(["network", "pruner"], sort=False)[["sgd", "sam", "gap"]].mean().round(2)
 
 # %% [markdown]
