@@ -95,19 +95,30 @@ CLAIMS = {
         "twice": Claim("beyond the paper", "A gap is left over SGD that may take as many gradients as SAM"),
     },
     "04_sparsity": {
-        "7-grows": Claim("Figure 7", "At 701 thousand parameters SAM's benefit grows with the sparsity, random masks"),
+        "7-grows": Claim(
+            "Figure 7",
+            "In the larger ResNet-18 (701 thousand parameters in the paper) SAM's benefit grows with the sparsity, "
+            "random masks",
+        ),
         "7-size": Claim(
             "Figure 7", "It grows from about 0.4 points in the dense network to about 0.9 at a sparsity of 94%"
         ),
-        "7-snip": Claim("Figure 7", "At 701 thousand parameters the trend is clearer with SNIP"),
-        "14-grows": Claim("Figure 14", "At 45 thousand parameters SAM's benefit grows with the sparsity, random masks"),
-        "14-snip": Claim("Figure 14", "At 45 thousand parameters the trend is clearer with SNIP"),
+        "7-snip": Claim("Figure 7", "In the larger ResNet-18 the trend is clearer with SNIP"),
+        "14-grows": Claim(
+            "Figure 14",
+            "In the smaller ResNet-18 (45 thousand parameters in the paper) SAM's benefit grows with the sparsity, "
+            "random masks",
+        ),
+        "14-snip": Claim("Figure 14", "In the smaller ResNet-18 the trend is clearer with SNIP"),
         "15-grows": Claim("Figure 15", "SAM's benefit grows with the sparsity of an MLP, random masks"),
         "15-snip": Claim("Figure 15", "In the MLP the trend is clearer with SNIP"),
-        "8-pattern": Claim("Figure 8", "At 45 thousand parameters ρ* depends on which weights remain"),
-        "8-same": Claim("Figure 8", "At 701 thousand parameters ρ* does not depend on which weights remain"),
+        "8-pattern": Claim("Figure 8", "In the smaller ResNet-18 ρ* depends on which weights remain"),
+        "8-same": Claim("Figure 8", "In the larger ResNet-18 ρ* does not depend on which weights remain"),
         "16-pattern": Claim("Figure 16", "In the MLP ρ* depends on which weights remain"),
-        "6-better": Claim("Section 6", "A large sparse network is better than a small dense one of as many parameters"),
+        "6-better": Claim(
+            "Section 6", "A large sparse ResNet-18 is better than a small dense one of as many parameters"
+        ),
+        "6-better-mlp": Claim("Section 6", "A large sparse MLP is better than a small dense one of as many parameters"),
         "6-saves": Claim("Section 6", "Unstructured sparsity relieves the burden of computation"),
         "8-structured": Claim("Section 8", "With structured sparsity SAM has a benefit"),
     },

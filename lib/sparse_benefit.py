@@ -4,8 +4,9 @@ A cell is a width, a sparsity and a pruner. The dense cell is where every pruner
 protocols that choose ρ* are those of `lib.benefit`; what is asked here is whether the gap grows with the sparsity, and
 whether ρ* depends on the mask more than on the seed.
 
-A verdict on a claim is what was measured, in words, and whether the claim holds: None where the records that would tell
-are not there, or could not reject at `trends.LEVEL` whatever they said.
+A verdict on a claim is what was measured, in words, and whether the claim holds. It holds or not for networks up to
+SPARSEST, and only once all of their runs have records: the last of them could reverse what the others say. It is None
+until then, and where even complete records could not reject at `trends.LEVEL` whatever they said.
 """
 
 import math
@@ -15,7 +16,7 @@ import numpy as np
 import pandas
 
 from lib import benefit, sparsity, trends
-from lib.claims import mean_and_spread
+from lib.claims import lacking, mean_and_spread
 
 CELL = ("width", "sparsity", "pruner")
 UNBIASED = "both"  # the protocol of `benefit.PROTOCOLS` that leaves no luck
@@ -57,54 +58,90 @@ def choices(table: pandas.DataFrame) -> pandas.DataFrame:
     return _labelled(found.assign(pruner=found["pruner"].where(found["sparsity"] > 0, "dense")))
 
 
-def described(found: pandas.DataFrame, pruner: str, protocol: str = UNBIASED) -> str:
-    """The mean gap at each sparsity of rows of `gaps`, and what their trend is; in words what `trend` says, and what it
-    would say with the networks that are sparser than the paper's."""
-    rows = _complete(found, pruner, protocol)
+def described(table: pandas.DataFrame, pruner: str = "random") -> str:
+    """The mean gap at each sparsity, ρ chosen without luck, in words; what `trend` says, what it would say with the
+    networks that are sparser than the paper's, and how many of those that are judged are not complete."""
+    return _and_lacking(_described(gaps(table), pruner), _asked(table, pruner))
+
+
+def _described(found: pandas.DataFrame, pruner: str) -> str:
+    rows = _complete(found, pruner)
     if rows.empty:
-        return "no cell is complete"
+        return "no network has two seeds that choose ρ for each other"
     means = rows.groupby("label", sort=False)["gap"].mean().items()
-    told = f"{', '.join(f'{gap:+.2f} points at {label}' for label, gap in means)}; "
-    told += _described(trend(found, pruner, protocol))
+    told = f"{', '.join(f'{gap:+.2f} points at {label}' for label, gap in means)}; {_told(trend(found, pruner))}"
     if (rows["removed"] > SPARSEST).any():
-        told += f"; up to {rows['label'].iloc[-1]}: {_described(trend(found, pruner, protocol, most=100))}"
+        told += f"; up to {rows['label'].iloc[-1]}: {_told(trend(found, pruner, most=100))}"
     return told
 
 
-def _described(t: trends.Trend) -> str:
+def _told(t: trends.Trend) -> str:
     if not t.seeds:
-        return "no seed has two of them"
-    return f"τ = {t.tau:.2f}, p = {t.p_grows:.2g}, at best {t.least:.2g}, {t.seeds} seed{'s' * (t.seeds != 1)}"
+        return "no seed is in two of these networks"
+    spread = "" if math.isnan(t.low) else f" (95% {t.low:+.2g} to {t.high:+.2g})"
+    test = f"τ = {t.tau:.2f}, p = {t.p_grows:.2g}, at best {t.least:.2g}"
+    return f"{t.slope:+.2g} points a percent{spread}, {test}, {t.seeds} seed{'s' * (t.seeds != 1)}"
 
 
-def grows(found: pandas.DataFrame, pruner: str = "random") -> Verdict:
-    """Whether the gap grows with the sparsity, from rows of `gaps` (Figures 7, 14, 15)."""
-    return described(found, pruner), trends.grows(trend(found, pruner))
+def grows(table: pandas.DataFrame, pruner: str = "random") -> Verdict:
+    """Whether the gap grows with the sparsity, of a table of `sweep` of networks of one count (Figures 7, 14, 15)."""
+    told = described(table, pruner)
+    return told, None if _lacking(_asked(table, pruner)) else trends.grows(trend(gaps(table), pruner))
 
 
-def clearer(found: pandas.DataFrame) -> Verdict:
-    """Whether the gap grows with SNIP, and τ is larger than with random masks of the same sparsities and seeds."""
-    both = (_complete(found, pruner)[["removed", "seed"]] for pruner in sparsity.UNSTRUCTURED)
-    shared = found.merge(pandas.merge(*both))
-    random, snip = (trend(shared, pruner) for pruner in sparsity.UNSTRUCTURED)
-    told = f"SNIP: {described(found, 'snip')}"
-    if random.seeds:
-        told += f"; τ = {random.tau:.2f} with random masks of the same networks and seeds"
-    up = trends.grows(snip)
-    return told, None if up is None else up and snip.tau > random.tau
+def steeper(found: pandas.DataFrame) -> pandas.Series:
+    """How much steeper the gap rises with SNIP than with random masks, for each seed: its slope over the share removed
+    (points a percent, least squares), minus theirs. From rows of `gaps`; only seeds that all of the networks have."""
+    random, snip = (
+        _complete(found, pruner)
+        .query("removed <= @SPARSEST")
+        .pivot_table(index="seed", columns="removed", values="gap")
+        for pruner in sparsity.UNSTRUCTURED
+    )
+    more = (snip - random).dropna()  # slopes are linear in the gaps
+    if more.empty or more.shape[1] < 2:
+        return pandas.Series(dtype=float)
+    return pandas.Series(np.polyfit(more.columns.to_numpy(float), more.to_numpy().T, 1)[0], index=more.index)
 
 
-def size(found: pandas.DataFrame) -> Verdict:
+def clearer(table: pandas.DataFrame) -> Verdict:
+    """Whether the trend is clearer with SNIP: the gap grows, and by more for each percent than with random masks.
+
+    The second is so where Student's 95% interval over seeds of `steeper` is above zero. The claim fails where it is
+    below, or where no growth is found with SNIP. Growth and an interval that holds zero leave it open (None): with
+    three seeds that is no finding. τ measures no clearness: it stops at 1, and of two equal trends one has the larger.
+    """
+    found, asked = gaps(table), _asked(table, *sparsity.UNSTRUCTURED)
+    more, up = steeper(found), trends.grows(trend(found, "snip"))
+    low, high = benefit.interval(more)
+    told = f"SNIP: {_described(found, 'snip')}"
+    if len(more) > 1:
+        told += f"; SNIP's slope minus that of random masks: {more.mean():+.2g} points a percent"
+        told += f" (95% {low:+.2g} to {high:+.2g})"
+    if _lacking(asked) or up is None or len(more) < 2:
+        return _and_lacking(told, asked), None
+    if up and low <= 0 <= high:
+        return f"{told}, which leaves open whose is larger", None
+    return told, bool(up and low > 0)
+
+
+def size(table: pandas.DataFrame) -> Verdict:
     """Whether the paper's gap grows by random pruning as the paper reads it: from about 0.4 points in the dense network
     to about 0.9 at 94%. The growth has to be real, and both ends within a factor of two."""
-    rows = _complete(found, "random", "paper").query("removed == 0 or 93 <= removed <= @SPARSEST")
+    asked = _asked(table, "random")
+    asked = asked[(asked["sparsity"] == 0) | (asked["sparsity"] >= 0.93)]
+    if not asked["sparsity"].any():
+        return "no network here is pruned to 94%", None
+    rows = _complete(gaps(asked), "random", "paper")
     by_seed = rows.assign(sparse=rows["removed"] > 0).pivot_table(index="seed", columns="sparse", values="gap")
     by_seed = by_seed.reindex(columns=[False, True]).dropna()
     if len(by_seed) < 2:
-        return "fewer than two seeds are complete in the dense network and at 94%", None
+        return _and_lacking("fewer than two seeds are in the dense network and in that of 94%", asked), None
     low, high = benefit.interval(by_seed[True] - by_seed[False])
     told = f"{mean_and_spread(by_seed[False], 'points')} dense, {mean_and_spread(by_seed[True], 'points')} at 94%; "
     told += f"the difference is in {low:+.2f} to {high:+.2f} (95%)"
+    if _lacking(asked):
+        return _and_lacking(told, asked), None
     dense, sparse = by_seed.mean()
     return told, bool(low > 0 and 0.2 <= dense <= 0.8 and 0.45 <= sparse <= 1.8)
 
@@ -112,43 +149,45 @@ def size(found: pandas.DataFrame) -> Verdict:
 def advantage(table: pandas.DataFrame) -> pandas.DataFrame:
     """How much better SGD is in sparse networks than in the dense one of as many parameters, one row a pruner.
 
-    points: of test accuracy, the mean over sparsities for each seed, then over seeds; low, high: its 95% interval
-    (Student's t over seeds). cells: how many sparse ones are complete; lacking: how many cells are not, the dense one
-    included. Only seeds that all complete cells have. NaN where the dense cell or every sparse one is not complete.
+    points: of test accuracy, the mean over sparsities up to SPARSEST for each seed, then over seeds; low, high: its 95%
+    interval (Student's t over seeds). cells: in how many sparse networks; lacking: how many networks are not complete,
+    the dense one included. Only seeds that all these networks have. NaN without the dense one or a sparse one.
     """
-    found, rows = gaps(table).query("protocol == 'paper' and complete"), []
-    cells = table[list(CELL)].drop_duplicates()
-    for pruner in dict.fromkeys(cells["pruner"][cells["sparsity"] > 0]):
-        asked = cells[(cells["pruner"] == pruner) & (cells["sparsity"] > 0)]
+    judged, rows = _asked(table, *sparsity.PRUNERS), []
+    found = gaps(judged).query("protocol == 'paper' and complete")
+    for pruner in dict.fromkeys(judged["pruner"][judged["sparsity"] > 0]):
         sgd = found[found["pruner"] == pruner].pivot_table(index="seed", columns="removed", values="sgd").dropna()
         sparse = [removed for removed in sgd if removed > 0]
         more = sgd[sparse].mean(axis=1) - sgd[0] if 0 in sgd and sparse else pandas.Series(dtype=float)
         low, high = benefit.interval(more)
         row = {"pruner": pruner, "points": more.mean(), "low": low, "high": high, "cells": len(sparse)}
-        rows.append(row | {"lacking": len(asked) - len(sparse) + (0 not in sgd)})
+        rows.append(row | {"lacking": len(_incomplete(_asked(table, pruner)))})
     return pandas.DataFrame(rows, columns=["pruner", "points", "low", "high", "cells", "lacking"])
 
 
 def better(found: pandas.DataFrame) -> Verdict:
-    """Whether the sparse networks are surely better in every row of `advantage`, of all families together."""
+    """Whether the sparse networks are surely better in every row of `advantage`, of all families together. One complete
+    row that is surely worse refutes it, whatever the others lack."""
     known = found.dropna(subset=["low", "high"])
-    if known.empty:
-        return "no sparse network has two seeds that are complete, in it and in the dense one", None
     told = f"surely better in {(known['low'] > 0).sum()} of {len(found)} families and methods, surely worse in "
-    told += f"{(known['high'] < 0).sum()}; {known['points'].min():+.2f} to {known['points'].max():+.2f} points"
-    lacking = (found["lacking"] > 0) | found["low"].isna()
-    if lacking.any():
-        return f"{told}; {lacking.sum()} of them are not complete", None
-    return told, bool((known["low"] > 0).all())
+    told += f"{(known['high'] < 0).sum()}"
+    if len(known):
+        told += f"; {known['points'].min():+.2f} to {known['points'].max():+.2f} points"
+    partial = found["lacking"] > 0
+    few = ~partial & found["low"].isna()
+    for rows, what in ((partial, "not complete"), (few, "complete with fewer than two seeds")):
+        told += f"; {rows.sum()} of them {what}" * bool(rows.any())
+    if (known["high"][known["lacking"] == 0] < 0).any():
+        return told, False
+    return told, None if found.empty or partial.any() or few.any() else bool((known["low"] > 0).all())
 
 
 def structured(table: pandas.DataFrame) -> Verdict:
     """Whether SAM's mean gap in networks with an N:M pattern is surely above zero, beside masks of their count."""
     wide = gaps(table).query("protocol == @UNBIASED and complete")
     wide = wide.pivot_table(index="seed", columns=list(CELL), values="gap").dropna()
-    cells = len(table[list(CELL)].drop_duplicates())
-    if wide.shape[1] < cells or len(wide) < 2:
-        return f"{wide.shape[1]} of {cells} networks are complete, {len(wide)} seeds in all of these", None
+    if _lacking(table) or len(wide) < 2:
+        return _lacking(table) or "fewer than two seeds are in all networks", None
     pattern = wide.columns.get_level_values("pruner").isin(list(sparsity.PATTERNS))
     with_one, without = wide.loc[:, pattern].mean(axis=1), wide.loc[:, ~pattern].mean(axis=1)
     low, high = benefit.interval(with_one - without)
@@ -199,21 +238,52 @@ def differ(found: pandas.DataFrame) -> Difference:
 
 def depends(table: pandas.DataFrame) -> Verdict:
     """Whether ρ* depends on which weights remain (Figures 8, 16)."""
-    found = differ(choices(table))
-    return str(found), found.p <= trends.LEVEL if found.least <= trends.LEVEL else None
+    asked = _asked(table, *sparsity.PRUNERS)
+    found = differ(choices(asked))
+    tells = not _lacking(asked) and found.least <= trends.LEVEL
+    return _and_lacking(str(found), asked), found.p <= trends.LEVEL if tells else None
 
 
 def same(table: pandas.DataFrame) -> Verdict:
-    """Whether ρ* is one for all networks of the table (Figure 8). That a test finds no difference does not say so, and
-    that ρ* differs on a mean over few seeds is no finding: between the two the claim counts as not tested."""
-    found, cells = differ(choices(table)), len(table[list(CELL)].drop_duplicates())
-    if found.cells < cells or found.seeds < 2:
-        return f"{found}; {cells - found.cells} of {cells} networks are not complete", None
+    """Whether ρ* is one for all networks (Figure 8). That a test finds no difference does not say so, and that ρ*
+    differs on a mean over few seeds is no finding: between the two the claim counts as not tested."""
+    asked = _asked(table, *sparsity.PRUNERS)
+    found = differ(choices(asked))
+    if _lacking(asked) or found.seeds < 2:
+        return _and_lacking(str(found), asked), None
     return str(found), True if len(found.chosen) == 1 else False if found.p <= trends.LEVEL else None
 
 
+def _asked(table: pandas.DataFrame, *pruners: str) -> pandas.DataFrame:
+    """The runs that a claim on these pruners speaks of: of the dense network, and of theirs up to SPARSEST."""
+    judged = (table["sparsity"] == 0) | table["pruner"].isin(pruners)
+    return table[judged & (100 * table["sparsity"] <= SPARSEST)]
+
+
+def _incomplete(table: pandas.DataFrame) -> list[benefit.Cell]:
+    """The cells that lack the record of a run, or have no seed or no ρ that did not diverge."""
+    return [
+        cell
+        for cell in benefit.cells(table, CELL)
+        if (cell.rows["status"] == "missing").any() or not cell.search("SGD", "all").size
+    ]
+
+
+def _lacking(table: pandas.DataFrame) -> str:
+    """How many networks of the table are not complete, and why; empty where all are."""
+    if not (lost := _incomplete(table)):
+        return ""
+    why = lacking(table, without=["missing"]) or lacking(table)
+    return f"not complete: {len(lost)} of {len(table[list(CELL)].drop_duplicates())} networks ({why})"
+
+
+def _and_lacking(told: str, table: pandas.DataFrame) -> str:
+    return "; ".join(filter(None, (told, _lacking(table))))
+
+
 def _complete(found: pandas.DataFrame, pruner: str, protocol: str = UNBIASED) -> pandas.DataFrame:
-    return found[(found["pruner"] == pruner) & (found["protocol"] == protocol) & found["complete"]]
+    """The rows of `gaps` of a pruner and of the dense network, of complete searches."""
+    return found[found["pruner"].isin([pruner, "dense"]) & (found["protocol"] == protocol) & found["complete"]]
 
 
 def _under_every_pruner(found: pandas.DataFrame) -> pandas.DataFrame:

@@ -10,7 +10,7 @@ the weights of Linear and convolution layers only; biases and norms are never pr
 | 2:4, 1:4 | the largest N of every M weights in a row (Section 8; Zhou et al. 2021) | 1 − N/M |
 """
 
-import math
+import numbers
 import warnings
 
 import torch
@@ -61,23 +61,31 @@ def snip_mask(
     L is the mean `loss` (a name of `losses.NAMES`) over all samples x (N×…) with their labels or targets y, in the
     mode the model is in. Ties go to the earlier weight. Gradients and buffers are left as they were.
 
-    Raises ValueError for a sparsity outside [0, 1), no samples, an unknown loss, or a score that is not finite; warns
-    (LayerCollapse) of a layer of which nothing is kept.
+    Raises ValueError for a sparsity outside [0, 1), no samples, an unknown loss, a weight that is frozen or that the
+    output does not depend on, or a score that is not finite; warns (LayerCollapse) of a layer of which nothing is kept.
     """
     _check(sparsity)
-    if len(x) == 0 or len(x) != len(y):
-        raise ValueError(f"x, y = {len(x)} and {len(y)} samples: SNIP needs as many labels as samples, at least one")
+    if x is None or y is None or len(x) == 0 or len(x) != len(y):
+        found = " and ".join("no" if part is None else str(len(part)) for part in (x, y))
+        raise ValueError(f"x, y = {found} samples: SNIP needs as many labels as samples, at least one")
     weights = prunable(model)
+    if not weights:
+        raise ValueError("the model has no Linear or convolution layer that could be scored; there is nothing to prune")
+    _check_trainable(weights)
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:
         with torch.enable_grad():
             output = model(x)
             target = losses.target(loss, y, output.shape[-1], output.dtype)
-            gradients = torch.autograd.grad(losses.per_sample(loss, output, target).mean(), list(weights.values()))
+            value = losses.per_sample(loss, output, target).mean()
+            gradients = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
     finally:
         with torch.no_grad():
             for name, buffer in model.named_buffers():
                 buffer.copy_(buffers[name])
+    unused = [name for name, gradient in zip(weights, gradients, strict=True) if gradient is None]
+    if unused:
+        raise ValueError(f"{', '.join(unused)}: no sample passes these layers, so SNIP has no score; remove them")
     scores = torch.cat([(w.detach() * g).abs().flatten() for w, g in zip(weights.values(), gradients, strict=True)])
     if not scores.isfinite().all():
         raise ValueError("the scores |w · ∂L/∂w| are not all finite: the weights or the samples hold NaN or infinities")
@@ -114,7 +122,7 @@ def apply(model: nn.Module, masks: dict[str, torch.Tensor]) -> nn.Module:
     """Set to 0 what the masks remove from the model, in place, and return it.
 
     A weight whose gradients are multiplied by its mask too stays 0, whatever the optimizer.
-    Raises ValueError for a mask of a layer that is not there, of another shape than the layer, or not Boolean.
+    Raises ValueError for a mask of a layer that is not there, of another shape than the layer, or not a Boolean tensor.
     """
     weights = prunable(model)
     for name, mask in masks.items():
@@ -122,6 +130,8 @@ def apply(model: nn.Module, masks: dict[str, torch.Tensor]) -> nn.Module:
             raise ValueError(
                 f"mask of {name!r}: no Linear or convolution weight of the model; it has {', '.join(weights)}"
             )
+        if not isinstance(mask, torch.Tensor):
+            raise ValueError(f"mask of {name!r}: a {type(mask).__name__}, must be a torch.Tensor of torch.bool")
         if mask.shape != weights[name].shape:
             raise ValueError(
                 f"mask of {name!r}: of shape {tuple(mask.shape)}, the weight's is {tuple(weights[name].shape)}"
@@ -144,9 +154,14 @@ def matching(model: nn.Module, parameters: int) -> float:
     as biases and norms, and as many of the weights as that leaves (Section 6).
 
     sparsity = 1 − (parameters − uncovered)/covered, with which `snip_mask` is exact and `random_mask` off by less than
-    one weight a layer, as it rounds in each. Raises ValueError for a count that no sparsity in [0, 1) gives.
+    one weight a layer, as it rounds in each. Raises ValueError for a count that no sparsity in [0, 1) gives, and for a
+    model without a weight to prune, or with a frozen one.
     """
-    covered = sum(weight.numel() for weight in prunable(model).values())
+    weights = prunable(model)
+    if not weights:
+        raise ValueError("the model has no Linear or convolution layer, so no sparsity changes its count")
+    _check_trainable(weights)
+    covered = sum(weight.numel() for weight in weights.values())
     uncovered = sum(p.numel() for p in model.parameters() if p.requires_grad) - covered
     if not uncovered < parameters <= uncovered + covered:
         raise ValueError(
@@ -160,8 +175,13 @@ def remaining(model: nn.Module, sparsity: float, pruner: str) -> int:
     """The trainable numbers that a mask of this kind leaves of the model, those that it never covers included.
 
     "random" rounds in each layer, "snip" once, a pattern keeps min(n, r) of an incomplete group. Nothing is drawn, so a
-    model on the meta device will do.
+    model on the meta device will do. Raises ValueError for a sparsity outside [0, 1), an unknown pruner and a frozen
+    weight.
     """
+    _check(sparsity)
+    if pruner not in PRUNERS:
+        raise ValueError(f"pruner = {pruner!r}: must be one of {', '.join(PRUNERS)}")
+    _check_trainable(prunable(model))
     weights = prunable(model).values()
     uncovered = sum(p.numel() for p in model.parameters() if p.requires_grad) - sum(w.numel() for w in weights)
     if sparsity and pruner in PATTERNS:
@@ -200,8 +220,14 @@ def _keep_first(order: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _check(sparsity):
-    if not (math.isfinite(sparsity) and 0 <= sparsity < 1):
-        raise ValueError(f"sparsity = {sparsity!r}: must be in [0, 1), the share of weights that is removed")
+    if not (isinstance(sparsity, numbers.Real) and 0 <= sparsity < 1):
+        raise ValueError(f"sparsity = {sparsity!r}: must be in [0, 1), a number, the share of weights that is removed")
+
+
+def _check_trainable(weights: dict[str, torch.Tensor]) -> None:
+    frozen = [name for name, weight in weights.items() if not weight.requires_grad]
+    if frozen:
+        raise ValueError(f"{', '.join(frozen)}: frozen, but a mask covers what is trained; call requires_grad_() first")
 
 
 def _warn_of_collapse(masks: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

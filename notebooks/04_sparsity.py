@@ -105,9 +105,9 @@ Markdown(
 #
 # The gap is SAM's test accuracy minus SGD's in percentage points, both of one seed. On the left ρ* is chosen as the
 # paper does, on the numbers that are then reported, which favours SAM in every cell. On the right it is chosen on the
-# other seeds and the other half of the test samples. Dots are seeds, squares their means; the numbers above the panels
-# are the widths of the networks that were pruned. A sparsity is the share of the weights that is removed; biases and
-# norms are not counted.
+# other seeds and the other half of the test samples. Dots are seeds, squares their means; a hollow dot is of a network
+# whose search for ρ is not complete, and is in no mean. The numbers above the panels are the widths of the networks
+# that were pruned. A sparsity is the share of the weights that is removed; biases and norms are not counted.
 
 # %%
 PANELS = {"paper": "ρ* chosen on what is reported", "both": "ρ* chosen on other seeds and samples"}
@@ -130,21 +130,26 @@ tidy = gap_points(large)
 plots.save(draw_gap(large, f"ResNet-18 pruned to {large_count}"), "fig07", tidy, preset)
 
 # %% [markdown]
-# The trend is Kendall's τ of the unbiased gap against the sparsity, with the exact chance of one as large when the
-# sparsities of each seed are shuffled. *At best* is the smallest chance that so few seeds and cells could give: where
-# it is above 0.05 the claim counts as not tested. Networks sparser than the paper's 94% are shown, but not judged.
+# The trend of the unbiased gap against the sparsity is told by its slope, with the 95% interval over seeds, and by
+# Kendall's τ, with the exact chance of one as large when the sparsities of each seed are shuffled. *At best* is the
+# smallest chance that so few seeds and cells could give: where it is above 0.05 the claim counts as not tested. It also
+# does until all runs of the networks that it speaks of have records, as the last of them could reverse it. Networks
+# sparser than the paper's 94% are shown, but not judged.
+#
+# That the trend is *clearer* with SNIP is read as: the gap grows with SNIP, and the 95% interval, over seeds, of its
+# slope minus that of random masks lies above zero. Where it holds zero, three seeds leave it open, and the claim counts
+# as not tested.
 
 
 # %%
 def judge(figure, table):
-    found = sparse_benefit.gaps(table)
-    for claim, (told, holds) in {"grows": sparse_benefit.grows(found), "snip": sparse_benefit.clearer(found)}.items():
-        book.record(f"{figure}-{claim}", measured=told, holds=holds, keys=table["key"])
-    told = {pruner: sparse_benefit.described(found, pruner) for pruner in sparsity.UNSTRUCTURED}
-    return Markdown("\n".join(f"- {pruner}: {text}" for pruner, text in told.items()))
+    told = {"grows": sparse_benefit.grows(table), "snip": sparse_benefit.clearer(table)}
+    for claim, (text, holds) in told.items():
+        book.record(f"{figure}-{claim}", measured=text, holds=holds, keys=table["key"])
+    return Markdown(f"- random masks: {told['grows'][0]}\n- {told['snip'][0]}")
 
 
-told, holds = sparse_benefit.size(sparse_benefit.gaps(large))
+told, holds = sparse_benefit.size(large)
 book.record("7-size", measured=told, holds=holds, keys=large["key"])
 judge("7", large)
 
@@ -221,13 +226,16 @@ Markdown(told)
 # ### Is the large sparse network the better one?
 #
 # The paper takes from earlier work that it is. Below, the accuracy of SGD in the sparse networks minus that in the
-# dense one of as many parameters, averaged over sparsities for each seed, with its 95% interval.
+# dense one of as many parameters, averaged over sparsities up to 94% for each seed, with its 95% interval. One row that
+# lacks nothing and is surely worse refutes the claim.
 
 # %%
 families = {"MLP": mlps, f"ResNet-18, {small_count}": small, f"ResNet-18, {large_count}": large}
 better = pandas.concat([sparse_benefit.advantage(table).assign(network=name) for name, table in families.items()])
-told, holds = sparse_benefit.better(better)
-book.record("6-better", measured=told, holds=holds, keys=[*resnets["key"], *mlps["key"]])
+is_mlp = better["network"] == "MLP"
+for claim, rows, table in (("6-better", ~is_mlp, resnets), ("6-better-mlp", is_mlp, mlps)):
+    told, holds = sparse_benefit.better(better[rows])
+    book.record(claim, measured=told, holds=holds, keys=table["key"])
 better[["network", "pruner", "points", "low", "high", "cells", "lacking"]].round(2)
 
 # %% [markdown]
@@ -292,7 +300,8 @@ times.round(4)
 # The gap of the perceptron against three costs, each in multiples of the small dense network's. *Measured* is the time
 # of all its products on one core of this machine, each by the faster of the dense kernel and that for sparse rows. (For
 # the convolutions of a ResNet there is no such kernel.) What unstructured masks gain on the left, they gain with the
-# computation in the middle.
+# computation in the middle. The patterns leave a few more parameters than the other networks have: 63,070 and
+# 66,960 against 61,035 at `lite` and `paper`.
 
 # %%
 perceptrons = pandas.concat([mlps, structured[structured["pruner"].isin(sparsity.PATTERNS)]])
@@ -316,7 +325,9 @@ plots.save(plots.footnote(figure, perceptrons), "figS2", tidy, preset)
 # ## Structured beside unstructured
 #
 # Section 8 of the paper hopes that structured sparsity makes the benefit practical. The same parent is pruned to a
-# pattern, and to exactly as many parameters by the two other methods.
+# pattern, and to exactly as many parameters by the two other methods. Not only the pattern differs: it keeps the
+# largest $|w|$ of each group, while random masks do not look at the weights, so that what it gains over them may be
+# owed to the sizes of the weights.
 
 # %%
 experiments.table(experiments.mnist_structured(preset))
@@ -335,7 +346,7 @@ plots.save(plots.footnote(figure, structured), "figS3", tidy, preset)
 told, holds = sparse_benefit.structured(structured)
 book.record("8-structured", measured=told, holds=holds, keys=structured["key"])
 assert not train or (everything["status"].ne("missing").all() and structured["status"].ne("missing").all())
-unbiased = tidy[tidy["protocol"] == sparse_benefit.UNBIASED]
+unbiased = tidy[(tidy["protocol"] == sparse_benefit.UNBIASED) & tidy["complete"]]
 unbiased.groupby(["network", "pruner"], sort=False)[["sgd", "sam", "gap"]].mean().round(2)
 
 # %% [markdown]

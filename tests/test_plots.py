@@ -110,6 +110,18 @@ def test_by_pruner_draws_every_seed_and_the_mean_or_what_was_chosen(chosen):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["random", "snip"]
 
 
+def test_by_pruner_shows_searches_that_are_not_complete_hollow_and_takes_them_into_no_mean():
+    one = TIDY[(TIDY["panel"] == "one") & (TIDY["pruner"] == "random")]
+    partly = one.assign(complete=(one["removed"] == 0) | (one["seed"] < 3))
+    figure = plots.by_pruner(partly, title="t", x="removed", xlabel="x", ylabel="y")
+    hollow, full, means = figure.axes[0].lines[:3]
+    assert hollow.get_markerfacecolor() == "none" and hollow.get_ydata().tolist() == [53]
+    assert sorted(full.get_ydata()) == [1, 2, 3, 51, 52]
+    assert means.get_ydata() == pytest.approx([2, 51.5], rel=1e-12)
+    none = plots.by_pruner(one.assign(complete=False), title="t", x="removed", xlabel="x", ylabel="y")
+    assert len(none.axes[0].lines[0].get_ydata()) == 6 and len(none.axes[0].lines[1].get_ydata()) == 0
+
+
 def test_by_pruner_stands_named_values_side_by_side():
     figure = plots.by_pruner(TIDY, title="t", x="label", xlabel="x", ylabel="y", joined=False)
     axis = figure.axes[1]
@@ -128,7 +140,7 @@ def test_by_pruner_keeps_panels_without_values_and_says_so():
         TIDY, title="t", x="label", xlabel="x", ylabel="y", panels=["one", "three", "two"], yticks=[0, 50]
     )
     assert [axis.get_title() for axis in figure.axes] == ["one", "three", "two"]
-    assert [[text.get_text() for text in axis.texts] for axis in figure.axes] == [[], ["no record"], []]
+    assert [[text.get_text() for text in axis.texts] for axis in figure.axes] == [[], ["not enough records"], []]
     assert len(figure.axes[1].get_xticks()) == 0 and len(figure.axes[0].get_xticks()) == 2
     empty = plots.by_pruner(TIDY.iloc[:0], title="t", x="removed", xlabel="x", ylabel="y", panels=["one"], log="y")
     assert len(empty.axes[0].get_xticks()) == len(empty.axes[0].get_yticks()) == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pandas
 import pytest
 
-from lib import sparse_benefit
+from lib import benefit, sparse_benefit
 from lib.runs import Run
 from lib.sweep import COLUMNS
 
@@ -21,11 +21,11 @@ NETWORKS = [
 RHOS = (0.02, 0.05, 0.1)
 
 
-def table(accuracy, seeds=(0, 1, 2), missing=lambda run: False, networks=NETWORKS):
+def table(accuracy, seeds=(0, 1, 2), missing=lambda run: False, networks=NETWORKS, rhos=RHOS):
     """A table as from `sweep`, the test accuracy of each run a function of the run."""
     rows = []
     for network in networks:
-        for run in [network, *(network.but(optimizer="sam", rho=rho) for rho in RHOS)]:
+        for run in [network, *(network.but(optimizer="sam", rho=rho) for rho in rhos)]:
             for seeded in (run.but(seed=seed) for seed in seeds):
                 names = ("test_accuracy", "test_accuracy_even", "test_accuracy_odd")
                 value = math.nan if missing(seeded) else accuracy(seeded)
@@ -117,19 +117,62 @@ def nothing(run):
     ("seeds", "missing", "holds"),
     [
         ((0, 1, 2), nothing, True),
-        ((0, 1, 2), absent(pruner="snip", width=0.4), None),  # two cells and three seeds: p ≥ 1/8
+        ((0, 1, 2), absent(pruner="random", width=0.2), True),  # another method's, of which the claim says nothing
+        ((0, 1, 2), absent(pruner="snip", width=0.4, seed=2, rho=0.1), None),  # one run
+        ((0, 1, 2), absent(sparsity=0, seed=2, rho=0), None),
+        ((0, 1, 2), absent(seed=2), None),  # two of three seeds
         ((0,), nothing, None),
-        ((0, 1, 2), absent(seed=2), True),  # three cells and two seeds: p = 1/36
+        ((0, 1), nothing, True),  # three cells and two seeds: p = 1/36
     ],
 )
-def test_growth_is_judged_where_the_design_can_tell(seeds, missing, holds):
-    found = sparse_benefit.gaps(table(growing, seeds, missing))
+def test_growth_is_judged_where_the_design_can_tell_and_all_runs_have_records(seeds, missing, holds):
     # Two seeds choose ρ on each other, so the unbiased protocol has a value; one seed has none.
-    assert sparse_benefit.grows(found, "snip")[1] is holds
+    assert sparse_benefit.grows(table(growing, seeds, missing), "snip")[1] is holds
     down = table(
         lambda run: growing(run) if run.pruner == "snip" and run.rho == 0 else 1.6 - growing(run), seeds, missing
     )
-    assert sparse_benefit.grows(sparse_benefit.gaps(down), "snip")[1] is (False if holds else None)
+    assert sparse_benefit.grows(down, "snip")[1] is (False if holds else None)
+
+
+def test_two_cells_and_three_seeds_cannot_tell():
+    assert sparse_benefit.grows(table(growing, networks=[NETWORKS[0], NETWORKS[3]]), "snip")[1] is None  # p ≥ 1/8
+
+
+def diverged(found, **fields):
+    """The table, with these runs diverged."""
+    which = (found[list(fields)] == pandas.Series(fields)).all(axis=1)
+    found.loc[which, "status"] = "diverged"
+    found.loc[which, ["test_accuracy", "test_accuracy_even", "test_accuracy_odd"]] = math.nan
+    return found
+
+
+def test_a_radius_at_which_sam_diverged_holds_no_verdict_up_and_a_network_without_a_seed_does():
+    assert sparse_benefit.grows(diverged(table(growing), rho=0.1, pruner="snip"), "snip")[1] is True
+    told, holds = sparse_benefit.grows(diverged(table(growing), rho=0, pruner="snip", width=0.4), "snip")
+    assert holds is None and told.endswith("not complete: 1 of 3 networks (3 diverged of the 36 runs that would tell)")
+
+
+def test_what_is_not_complete_is_counted_with_the_runs_that_are_missing():
+    one_seed = table(growing, missing=lambda run: run.seed > 0)
+    told = "not complete: 3 of 3 networks (24 missing of the 36 runs that would tell)"
+    assert (
+        sparse_benefit.described(one_seed, "snip") == f"no network has two seeds that choose ρ for each other; {told}"
+    )
+    only_dense = sparse_benefit.described(table(growing, missing=lambda run: run.sparsity > 0))
+    assert only_dense == (
+        "+1.00 points at 0%; no seed is in two of these networks; "
+        "not complete: 2 of 3 networks (24 missing of the 36 runs that would tell)"
+    )
+    assert "not complete" not in sparse_benefit.described(table(growing, (0,)))
+    assert "not complete: 5 of 5 networks" in sparse_benefit.same(one_seed)[0]
+    told = sparse_benefit.same(table(growing, (0,)))[0]
+    assert "fewer than two seeds" in told and "not complete" not in told
+
+
+def test_the_trend_is_told_with_its_slope_and_interval():
+    # The seeds' slopes are 0.05 points a percent times 0.9, 1 and 1.1: Student's 95% interval of three is 4.303·s/√3.
+    found = table(lambda r: 0.8 + (0.01 * (1 + 5 * r.sparsity * (0.9 + 0.1 * r.seed)) if r.rho == 0.05 else 0))
+    assert "; +0.05 points a percent (95% +0.038 to +0.062), τ = 1.00, " in sparse_benefit.described(found)
 
 
 def test_networks_sparser_than_those_of_the_paper_are_told_but_not_judged():
@@ -138,11 +181,28 @@ def test_networks_sparser_than_those_of_the_paper_are_told_but_not_judged():
     def then_falls(run):
         return 0.8 + (0.01 * (2 if run.sparsity > 0.9 else 1 + 5 * run.sparsity) if run.rho == 0.05 else 0)
 
-    found = sparse_benefit.gaps(table(then_falls, networks=[*NETWORKS[:3], sparser]))
+    networks = [*NETWORKS[:3], sparser]
+    found = table(then_falls, networks=networks)
     told, holds = sparse_benefit.grows(found)
-    assert holds is True and sparse_benefit.trend(found, "random").cells == 3
-    assert "+2.00 points at 98%; τ = 1.00" in told
-    assert "up to 98%: τ = 0.33" in told  # of six pairs four rise and two fall
+    assert holds is True and sparse_benefit.trend(sparse_benefit.gaps(found), "random").cells == 3
+    assert "+2.00 points at 98%; +0.05 points a percent" in told and "τ = 1.00" in told.split("; up to 98%: ")[0]
+    assert "τ = 0.33" in told.split("; up to 98%: ")[1]  # of six pairs four rise and two fall
+    assert sparse_benefit.grows(table(then_falls, missing=absent(width=0.8), networks=networks))[1] is True
+
+
+def test_networks_sparser_than_those_of_the_paper_decide_on_no_radius_and_no_advantage():
+    networks = [*NETWORKS, *(DENSE.but(width=0.8, sparsity=0.98, pruner=pruner) for pruner in ("random", "snip"))]
+
+    def other(run):
+        """The sparsest networks have another ρ*, and are 20 points worse than the others, which are 1 point better."""
+        worse = 0.21 * (run.sparsity > 0.95) - 0.01 * (run.sparsity > 0)
+        return 0.8 - worse - abs(run.rho - (0.1 if run.sparsity > 0.95 else 0.05)) * (run.rho > 0)
+
+    for missing in (nothing, absent(width=0.8)):
+        found = table(other, missing=missing, networks=networks)
+        assert sparse_benefit.same(found)[1] is True and sparse_benefit.depends(found)[1] is False
+        assert sparse_benefit.advantage(found)["points"].tolist() == pytest.approx([1, 1])
+        assert sparse_benefit.better(sparse_benefit.advantage(found))[1] is True
 
 
 @pytest.mark.parametrize(
@@ -153,15 +213,57 @@ def test_networks_sparser_than_those_of_the_paper_are_told_but_not_judged():
         (lambda run: run.pruner == "random" and run.sparsity > 0, None),
         (lambda run: run.pruner == "snip", None),
         (absent(pruner="random", width=0.4, rho=0.1), None),  # there, but its search is not complete
+        (absent(pruner="random", width=0.4, rho=0.1, seed=2), None),
     ],
 )
-def test_snip_is_clearer_only_where_both_methods_have_the_same_networks(missing, holds):
-    assert sparse_benefit.clearer(sparse_benefit.gaps(table(growing, missing=missing)))[1] is holds
+def test_snip_is_clearer_only_where_both_methods_are_complete(missing, holds):
+    assert sparse_benefit.clearer(table(growing, missing=missing))[1] is holds
 
 
-def test_snip_is_not_clearer_where_both_grow_alike():
-    alike = table(lambda run: 0.8 + (0.01 * (1 + run.sparsity) if run.rho == 0.05 else 0))
-    assert sparse_benefit.clearer(sparse_benefit.gaps(alike))[1] is False
+def rising(random, snip, scatter=0.0):
+    """Accuracies whose gap at ρ = 0.05 rises by so many points in all with either pruner; 0.1 more with each seed,
+    and each run scattered by so many points."""
+
+    def accuracy(run):
+        slope = {"random": random, "snip": snip}[run.pruner]
+        gain = slope * run.sparsity * (1 + 0.1 * run.seed) if run.rho else 0
+        noise = np.random.default_rng(int(run.key, 16)).standard_normal()
+        return 0.8 + 0.01 * (gain + scatter * noise)
+
+    return accuracy
+
+
+@pytest.mark.parametrize(
+    ("random", "snip", "holds"),
+    [
+        (1, 2, True),  # both grow with τ = 1
+        (2, 1, False),
+        (-2, -1, False),  # SNIP's is the larger, but no growth
+        (1, 1, None),  # growth with no difference: no finding
+    ],
+)
+def test_snip_is_clearer_where_its_slope_is_surely_the_larger_and_growth(random, snip, holds):
+    told, found = sparse_benefit.clearer(table(rising(random, snip)))
+    assert found is holds
+    slopes = [0.01 * (snip - random) * (1 + 0.1 * seed) for seed in (0, 1, 2)]
+    low, high = benefit.interval(slopes)
+    if random != snip:
+        mean = f"{slopes[1]:+.2g} points a percent (95% {low:+.2g} to {high:+.2g})"
+        assert f"SNIP's slope minus that of random masks: {mean}" in told
+
+
+def test_by_chance_snip_is_rarely_clearer_and_a_slope_twice_as_large_is_found():
+    def supported(random, snip):
+        """Of 20 tables with other noise, in how many the claim is supported."""
+        tables = (
+            table(rising(random, snip, 0.05), networks=[run.but(lr=0.1 + i / 1e4) for run in NETWORKS], rhos=(0.05,))
+            for i in range(20)
+        )
+        return sum(sparse_benefit.clearer(one)[1] is True for one in tables)
+
+    # With equal slopes at most 2.5% of the intervals lie above zero: more than 3 of 20 have a chance of 0.1%.
+    assert supported(1, 1) <= 3
+    assert supported(1, 2) >= 15
 
 
 @pytest.mark.parametrize(
@@ -181,10 +283,14 @@ def test_the_size_of_the_growth_is_judged_at_the_paper_s_sparsity(dense, sparse,
         return 0.8 + (0.01 * points + 1e-5 * run.seed * (run.sparsity > 0) if run.rho == 0.05 else 0)
 
     networks = [DENSE, *(DENSE.but(width=w, sparsity=s) for w, s in ((0.2, 0.75), (0.4, 0.94), (0.8, 0.98)))]
-    whole = sparse_benefit.gaps(table(accuracy, seeds, networks=networks))
-    assert sparse_benefit.size(whole)[1] is holds
-    partly = table(accuracy, seeds, absent(sparsity=0.94, rho=0.1), networks)
-    assert sparse_benefit.size(sparse_benefit.gaps(partly))[1] is None
+    assert sparse_benefit.size(table(accuracy, seeds, networks=networks))[1] is holds
+    for lost in ({"rho": 0.1}, {"seed": 0}):
+        assert sparse_benefit.size(table(accuracy, seeds, absent(sparsity=0.94, **lost), networks))[1] is None
+    assert sparse_benefit.size(table(accuracy, seeds, absent(sparsity=0.75), networks))[1] is holds  # not spoken of
+    assert sparse_benefit.size(table(accuracy, seeds, networks=networks[:2])) == (
+        "no network here is pruned to 94%",
+        None,
+    )
 
 
 def different(run):
@@ -212,7 +318,8 @@ def test_what_p_could_be_at_best_is_reached_where_all_radii_differ():
         (growing, (0, 1, 2), nothing, False, True),
         (different, (0,), nothing, None, None),
         (growing, (0,), nothing, None, None),
-        (growing, (0, 1, 2), absent(pruner="snip", width=0.4, rho=0.1), False, None),  # four of five networks
+        (growing, (0, 1, 2), absent(pruner="snip", width=0.4, rho=0.1), None, None),  # four of five networks
+        (different, (0, 1, 2), absent(pruner="snip", width=0.4, rho=0.1, seed=2), None, None),
         (different, (0, 1, 2), lambda run: run.sparsity == 0.8 or run.sparsity == 0, None, None),  # two networks
         (different, (0, 1, 2), lambda run: True, None, None),
     ],
@@ -262,6 +369,23 @@ def test_large_sparse_networks_are_better_only_if_every_family_is_there():
     ):
         assert judged_better(table(ahead), table(ahead, missing=missing)) is None
     assert judged_better(table(ahead), table(ahead, seeds=(0,))) is None
+
+
+def test_one_complete_family_that_is_surely_worse_refutes_it_whatever_others_lack():
+    def behind(run):
+        return 1.6 - ahead(run)
+
+    assert judged_better(table(behind), table(ahead, missing=lambda run: True)) is False
+    assert judged_better(table(behind, missing=absent(pruner="snip")), table(ahead)) is False  # random is complete
+    partly = absent(width=0.4, rho=0.1)
+    assert judged_better(table(behind, missing=partly), table(ahead)) is None  # its mean may still change
+
+
+def test_rows_that_tell_nothing_are_named_with_their_reason():
+    tables = (table(ahead), table(ahead, missing=absent(pruner="snip", seed=1)), table(ahead, seeds=(0,)))
+    told, _ = sparse_benefit.better(pandas.concat([sparse_benefit.advantage(one) for one in tables]))
+    assert told.startswith("surely better in 4 of 6 families and methods, surely worse in 0; +1.01 to +1.01 points; ")
+    assert told.endswith("; 1 of them not complete; 2 of them complete with fewer than two seeds")
 
 
 def test_the_advantage_is_a_mean_over_complete_networks_and_their_seeds():

@@ -111,11 +111,12 @@ def test_a_layer_that_loses_everything_is_named():
         sparsity.random_mask(model, 0.995, seed=0)
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.0, 2, float("nan")])
+@pytest.mark.parametrize("share", [-0.1, 1.0, 2, float("nan"), float("inf"), "0.5", None])
 def test_a_sparsity_outside_0_to_1_is_refused(share, samples):
     for make in (
         lambda: sparsity.random_mask(network(), share, seed=0),
         lambda: sparsity.snip_mask(network(), "mse", *samples, share),
+        lambda: sparsity.remaining(network(), share, "random"),
     ):
         with pytest.raises(ValueError, match=r"sparsity = .*: must be in \[0, 1\)"):
             make()
@@ -125,12 +126,68 @@ def test_snip_refuses_no_data_an_unknown_loss_and_broken_weights(samples):
     x, y = samples
     with pytest.raises(ValueError, match="0 and 0 samples"):
         sparsity.snip_mask(network(), "mse", x[:0], y[:0], 0.5)
+    for x_or_none, y_or_none, told in ((None, None, "no and no"), (x, None, "64 and no"), (None, y, "no and 64")):
+        with pytest.raises(ValueError, match=f"x, y = {told} samples: SNIP needs as many labels as samples"):
+            sparsity.snip_mask(network(), "mse", x_or_none, y_or_none, 0.5)
     with pytest.raises(ValueError, match="64 and 63 samples"):
         sparsity.snip_mask(network(), "mse", x, y[:63], 0.5)
     with pytest.raises(ValueError, match="loss = 'hinge': must be one of cross_entropy, mse, squared"):
         sparsity.snip_mask(network(), "hinge", x, y, 0.5)
     with pytest.raises(ValueError, match="not all finite"):
         sparsity.snip_mask(network(), "mse", x * float("nan"), y, 0.5)
+
+
+class Beside(nn.Module):
+    """A layer that nothing passes."""
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.unused = nn.Linear(64, 10), nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.used(x.flatten(1))
+
+
+def test_weights_without_a_gradient_are_named(samples):
+    with pytest.raises(ValueError, match=r"unused\.weight: no sample passes these layers"):
+        sparsity.snip_mask(Beside(), "cross_entropy", *samples, 0.5)
+    frozen = network()
+    frozen.get_parameter("3.weight").requires_grad_(False)
+    for refused in (
+        lambda: sparsity.snip_mask(frozen, "cross_entropy", *samples, 0.5),
+        lambda: sparsity.matching(frozen, 500),
+        lambda: sparsity.remaining(frozen, 0.5, "random"),
+    ):
+        with pytest.raises(ValueError, match=r"^3\.weight: frozen, .* call requires_grad_\(\) first"):
+            refused()
+
+
+def test_a_model_with_nothing_to_prune_is_refused(samples):
+    for refused in (
+        lambda: sparsity.snip_mask(nn.Flatten(), "mse", *samples, 0.5),
+        lambda: sparsity.matching(nn.BatchNorm1d(3), 3),
+    ):
+        with pytest.raises(ValueError, match="the model has no Linear or convolution layer"):
+            refused()
+
+
+def test_an_unknown_pruner_has_no_count():
+    with pytest.raises(ValueError, match="pruner = 'foo': must be one of random, snip, 2:4, 1:4"):
+        sparsity.remaining(network(), 0.5, "foo")
+
+
+def test_runs_score_a_thousand_balanced_samples():
+    """The number is no field of a run: another one would give masks that differ from those of the records under the
+    same keys. Whoever changes it has to raise `Run.recipe`."""
+    asked = []
+
+    class Batches:
+        def balanced(self, count):
+            asked.append(count)
+            return torch.randn(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 10
+
+    sparsity.masks_of(RUN.but(sparsity=0.5, pruner="snip"), network(), Batches())
+    assert asked == [1000]
 
 
 # N:M
@@ -211,6 +268,7 @@ def test_a_mask_that_does_not_fit_the_model_is_refused_before_anything_is_change
         },
         r"mask of '1\.bias': no Linear or convolution weight": {"1.bias": torch.ones(30, dtype=torch.bool)},
         r"mask of '5\.weight': of shape \(10, 3\), the weight's is \(10, 10\)": {"5.weight": masks["5.weight"][:, :3]},
+        r"mask of '5\.weight': a list, must be a torch\.Tensor": {"5.weight": masks["5.weight"].tolist()},
         r"mask of '5\.weight': of torch\.float32, must be torch\.bool": {"5.weight": masks["5.weight"].float()},
     }
     for told, misfit in misfits.items():

@@ -29,7 +29,8 @@ def by_pruner(
     """Values of sparse networks against the column `x`, a colour a pruner, a panel a value of `panel`.
 
     Columns: panel, pruner (a name of PRUNERS), x, seed, value. Every seed is a dot, hollow where a column `complete` is
-    false; the mean, or the column `chosen` if there is one, is a square, joined by a line if `joined`. Where `x` holds
+    false; the mean of the others, or the column `chosen` if there is one, is a square, joined by a line if `joined`: a
+    search that is not complete has fewer ρ to choose from, and is not to be averaged with others. Where `x` holds
     names they stand at equal distances, the pruners side by side, and of one pruner the seeds that have the same value.
     log: the axes that are logarithmic, "x", "y" or "xy". yticks: where the values can only lie, if that is so.
     panels: those that are drawn whether they have values or not; by default those of `tidy`. One without says so.
@@ -52,7 +53,8 @@ def by_pruner(
                 for complete, dots in spread.groupby(line["complete"] if "complete" in line else at.notna()):
                     look = {"color": PRUNERS[name], "mfc": PRUNERS[name] if complete else "none"}
                     axis.plot(dots, line["value"][dots.index], "o", ms=3.5, alpha=0.45, **look)
-                mean = line.groupby(at)["chosen" if "chosen" in line else "value"].mean()
+                done = line[line["complete"]] if "complete" in line else line
+                mean = done.groupby(at)["chosen" if "chosen" in line else "value"].mean()
                 style = {"ls": "-" if joined else "none", "lw": 1.5, "marker": "s", "ms": 5}
                 style |= {"mfc": "none", "ms": 10} if "chosen" in line else {}  # the dots inside can be counted
                 axis.plot(mean.index, mean, color=PRUNERS[name], label=name if len(line) else None, **style)
@@ -76,7 +78,7 @@ def by_pruner(
                 axis.axhline(0, color="black", lw=0.8)
             part = tidy[tidy["panel"] == panel]
             if part.empty:
-                axis.text(0.5, 0.5, "no record", transform=axis.transAxes, ha="center", color="#AA3377")
+                axis.text(0.5, 0.5, "not enough records", transform=axis.transAxes, ha="center", color="#AA3377")
                 axis.set_xticks([], minor=False)
                 axis.xaxis.set_minor_locator(NullLocator())
             elif above:
