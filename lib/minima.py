@@ -168,15 +168,17 @@ def agreement(table: pandas.DataFrame) -> tuple[str, bool | None]:
         return bool((judged <= 1).all()) if len(judged) else None
 
     def span(values):
-        lost, text = values.isna().sum(), f"{values.min():.2g} to {values.max():.2g} times its bound"
+        lost, text = values.isna().sum(), f"{values.min():.2g} to {values.max():.2g} times the bound"
         return text if not lost else f"{text}, not converged at {lost}" if lost < len(values) else "not converged"
 
     parts = []
     for cut in CUTS:
         near = a[sam & near_zero(done, cut)]
-        said = f"{(near <= 1).sum()} of {len(near)} within its bound, {span(near)}" if len(near) else "none"
+        said = f"{(near <= 1).sum()} of {len(near)} within the bound, {span(near)}" if len(near) else "none"
         parts.append(f"SAM's networks with a residual below {cut:g}: {said}")
     text = f"a for {READINGS[True]}: {'; '.join(parts)}; without a verdict, of all {len(done)} networks, SGD's too: "
+    reached = settled(done)["stability"]
+    text += f"Theorem 9's λ_max {reached.min():.3g} to {reached.max():.3g} for single samples, "
     text += f"a for {READINGS[False]} {span(by[READINGS[False]]['a'])}"
     text += "".join(
         f", the largest of s₂, s₃, s₄ for {n} {span(f[[*QUANTITIES[1:]]].max(axis=1))}" for n, f in by.items()

@@ -128,13 +128,15 @@ def test_agreement_is_judged_by_a_in_batches_at_networks_of_sam_near_zero_loss()
     text, holds = minima.agreement(TABLE)
     share = 5 / theory.stability_bounds(0.1, 0.2).a
     assert holds is True
-    assert f"with a residual below 0.01: 2 of 2 within its bound, {0.4 * share:.2g} to {share:.2g} times" in text
+    assert f"with a residual below 0.01: 2 of 2 within the bound, {0.4 * share:.2g} to {share:.2g} times" in text
+    promise = TABLE.assign(stability=[2.0, 3.0, 4.0, 5.0, 9.0], stability_converged=[True] * 4 + [False])
+    assert "Theorem 9's λ_max 2 to 5 for single samples" in minima.agreement(promise)[0]
     assert minima.agreement(TABLE.assign(s2=1e9, s3=1e9, s4=1e9, batch_s3=1e9, batch_s4=1e9))[1] is True  # no verdict
     far = TABLE.assign(a=[10.0, 9.0, 20.0, 8.0, 2.0])  # within its bound for single samples, not for batches
     assert minima.agreement(far)[1] is False and 9 < theory.stability_bounds(0.1, 0.1).a
     assert minima.agreement(far.assign(a_converged=[True, False, True, True, True]))[1] is True
     text, holds = minima.agreement(TABLE.assign(a_converged=False))
-    assert holds is None and "below 0.01: 0 of 2 within its bound, not converged;" in text
+    assert holds is None and "below 0.01: 0 of 2 within the bound, not converged;" in text
     text, holds = minima.agreement(TABLE.assign(sample_loss=0.02))
     assert (
         holds is None
