@@ -47,13 +47,17 @@ CLAIMS = {
         "thm-9": Claim(
             "Theorem 9", "Where the matrix of Theorem 9 has no eigenvalue above 1, linearized SAM is stable"
         ),
-        "thm-9-tight": Claim("Theorem 9", "How much of the stable (η, ρ) Theorem 9 promises"),
+        "thm-9-tight": Claim(
+            "beyond the paper", "Theorem 9 promises more than 80% of the stable (η, ρ) of a logarithmic grid"
+        ),
         "7-necessary": Claim("Conditions (7)", "The conditions (7) hold wherever the condition of Theorem 9 does"),
         "2ab-flatter": Claim("Figures 2a, 2b", "SAM's minima are less sharp than SGD's"),
         "2c-uniform": Claim("Figure 2c", "The Hessian is more uniform at SAM's minima: s₂ is smaller than at SGD's"),
         "2c-falls": Claim("Figure 2c", "s₂ goes on falling as ρ grows"),
         "2-higher": Claim("Section 4", "SAM's minima have smaller s₃ and s₄ too"),
-        "7-minima": Claim("Section 4", "The minima that SAM finds agree with the conditions (7)"),
+        "7-minima": Claim(
+            "Section 4", "The minima that SAM finds agree with the necessary one of the conditions (7), that on a"
+        ),
         "2-zero-loss": Claim("Section 4", "All networks are trained to near zero loss"),
     },
     "03_width": {

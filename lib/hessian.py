@@ -12,6 +12,7 @@ recursion where the module is one, else `General`. Losses, summed over outputs a
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -53,6 +54,8 @@ def moments(
     """a and s_k for every k of `ks`: {"a": …, "s2": …, …}. Faster than one call for each, for they share what samples
     fix, and each starts from the eigenvector of the one before. Arguments and errors as `nonuniformity`.
     """
+    if not isinstance(ks, Iterable):
+        raise ValueError(f"ks = {ks!r}: must be a sequence of powers, such as ({ks!r},)")
     check_power(*ks)
     data, options = _live(samples(model, loss, x, y, memory=memory), options)
     last = _top(mean_hessian, data, 1, seed, options)
@@ -134,7 +137,12 @@ def _top(operator, data, k, seed, options):
         # What RᵀR and k − 1 more powers of the H_i make of noise: the first product without its most costly part.
         noise = torch.randn(live.size, dtype=torch.float32, generator=generator(seed, "start"))
         signals = live.jacobian(noise.to(live.device, live.dtype))
-        options = options | {"start": live.jacobian_t(signals, power=k - 1)}
+        start = live.jacobian_t(signals, power=k - 1)
+        if not start.isfinite().all():
+            raise ValueError(
+                f"k = {k}: the Hessians to that power overflow in {live.dtype}: take a smaller k or float64"
+            )
+        options = options | {"start": start}
     # A k-th root divides the relative error by k.
     return _solve(operator(live), seed, {"tol": k * TOLERANCE[live.dtype]} | options)
 
@@ -147,8 +155,15 @@ def _solve(operator, seed, options):
 
 
 def _live(data, options):
-    """`options` with their start, if any, on live parameters."""
-    return data, options | {"start": data.restrict(options["start"])} if "start" in options else options
+    """`options` with their start, if any, on live parameters. ValueError for one of another length."""
+    if "start" not in options:
+        return data, options
+    start = options["start"]
+    if start.shape != (data.size,):
+        raise ValueError(
+            f"start of shape {tuple(start.shape)}: the model has {data.size} parameters, one entry for each"
+        )
+    return data, options | {"start": data.restrict(start.to(data.device, data.dtype))}
 
 
 def _extended(data, found: Eigen) -> Eigen:

@@ -160,7 +160,10 @@ class Krylov:
         w = self.operator @ basis[-1]
         before = size = norm2(w)
         if not math.isfinite(size):
-            raise ValueError("the operator's product with a unit vector is not finite: check weights, data and scale")
+            raise ValueError(
+                "the operator's product with a unit vector is not finite: check weights, data and scale, or take a "
+                "smaller power or float64"
+            )
         column = torch.zeros(len(basis), dtype=torch.float64)
         # The three-term recurrence first (all rows right after a restart), then Gram-Schmidt over all rows, repeated
         # while it cancels: one full pass is enough as a rule.

@@ -147,6 +147,16 @@ def walks(hessians: torch.Tensor, eta: float, rho: float, *, length: int, paths:
     return pandas.concat([pandas.DataFrame(part) for part in parts], ignore_index=True)
 
 
+def about_edge(hessians: torch.Tensor, rho: float, **options) -> pandas.DataFrame:
+    """The `walks`, with its `options`, at 0.7, 1 and 1.2 times the `edge` at ρ, named in the column panel."""
+    parts = []
+    for where, factor in (("below the edge", 0.7), ("at the edge", 1.0), ("beyond the edge", 1.2)):
+        eta = factor * edge(hessians, rho)
+        panel = f"{where}: η = {eta:.3f}, growth {growth(hessians, eta, rho):.3f}"
+        parts.append(walks(hessians, eta, rho, **options).assign(panel=panel))
+    return pandas.concat(parts, ignore_index=True)
+
+
 def simulated_growth(hessians: torch.Tensor, eta: float, rho: float, *, length=40, paths=1000, seed: int = 0) -> float:
     """What `growth` looks like in simulated paths: the factor per step of the mean of ‖x_t‖² over the last three
     quarters of `length`. It is too low where the second moment grows by paths too rare to be among those drawn."""

@@ -2,12 +2,14 @@
 converged, how SAM's compare with SGD's, and how near they are to the conditions (7).
 
 The claims of Section 4 are about minima of zero loss. So a comparison of two networks is judged where both came near
-it, and only told where they did not: their sharpness would be compared at unequal loss.
+it, and only told where they did not: their sharpness would be compared at unequal loss. The paper does not say what is
+near, and the CUTS are ours: there is a verdict only where it is the same by both.
 
 A `table` has the rows of `measure`, of the kind flatness.
 """
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import pandas
@@ -17,14 +19,15 @@ from lib import theory
 from lib.claims import mean_and_spread
 from lib.lanczos import Density
 
-NEAR_ZERO = 0.01  # mean squared residual ‖f − y‖², of which always predicting 0 has 1; the paper names no number
+CUTS = (0.01, 0.03)  # of the mean squared residual ‖f − y‖², of which always predicting 0 has 1
+PAPER_EPOCHS = 100  # Appendix A
 QUANTITIES = ("a", "s2", "s3", "s4")
 READINGS = {False: "single samples at ρ", True: "batches at ρ/‖g_B‖"}  # of the conditions (7), by whether in batches
 
 
-def near_zero(table: pandas.DataFrame) -> pandas.Series:
-    """For each network whether its mean squared residual at the samples is below NEAR_ZERO."""
-    return table["sample_loss"] < NEAR_ZERO
+def near_zero(table: pandas.DataFrame, cut: float) -> pandas.Series:
+    """For each network whether its mean squared residual at the samples is below `cut`."""
+    return table["sample_loss"] < cut
 
 
 def unconverged(table: pandas.DataFrame) -> pandas.Series:
@@ -51,76 +54,136 @@ def settled(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def over_sgd(table: pandas.DataFrame, column: str) -> pandas.DataFrame:
-    """Of every network trained by SAM: rho, seed, the `ratio` of its value over that of SGD with the same seed, and
-    whether both came near zero loss (`near_zero`)."""
+    """Of every network trained by SAM: rho, seed, the `ratio` of its value over that of SGD with the same seed (NaN
+    where one of them had not converged), and the larger `loss` of the two."""
     return _pairs(table, column, lambda rhos: [(0.0, rho) for rho in rhos if rho > 0])
 
 
 def over_previous(table: pandas.DataFrame, column: str) -> pandas.DataFrame:
-    """The same, of SAM at each ρ over SAM at the next smaller one there is."""
+    """The same, of SAM at each ρ over SAM at the next smaller one there is of the seed."""
     return _pairs(table, column, lambda rhos: list(itertools.pairwise(rhos[1:])))
 
 
 def _pairs(table, column, of):
-    table, rhos = settled(table).assign(near=near_zero(table)), sorted({0.0, *table["rho"]})
-    found = []
+    table = settled(found(table))
+    rows = []
     for seed, same in table.groupby("seed"):
         same = same.set_index("rho")
-        for first, second in of(rhos):
+        for first, second in of(sorted({0.0, *same.index})):
             if {first, second} <= set(same.index):
                 ratio = same.loc[second, column] / same.loc[first, column]
-                found.append((second, seed, ratio, bool(same.loc[[first, second], "near"].all())))
-    return pandas.DataFrame(found, columns=["rho", "seed", "ratio", "near_zero"]).dropna(subset="ratio")
+                rows.append((second, seed, ratio, same.loc[[first, second], "sample_loss"].max()))
+    return pandas.DataFrame(rows, columns=["rho", "seed", "ratio", "loss"])
 
 
-def smaller(pairs: pandas.DataFrame) -> bool | None:
-    """Whether all ratios of networks that came near zero loss are below 1; None where there is no such pair."""
-    judged = pairs[pairs["near_zero"].astype(bool)]
-    return bool((judged["ratio"] < 1).all()) if len(judged) else None
+def smaller(pairs: pandas.DataFrame, cut: float, *, every: bool = False) -> bool | None:
+    """Whether all ratios of networks whose losses are below `cut` are below 1; None where there is none, and with
+    `every` also where some pair cannot be judged."""
+    judged = pairs[(pairs["loss"] < cut) & pairs["ratio"].notna()]
+    if judged.empty or (every and len(judged) < len(pairs)):
+        return None
+    return bool((judged["ratio"] < 1).all())
+
+
+def comparisons(table: pandas.DataFrame) -> Iterator[tuple[str, str, bool | None]]:
+    """For each claim that something is smaller: its name, what is measured, and whether it holds of all its pairs."""
+    over = {name: over_sgd(table, name) for name in QUANTITIES}
+    pairs = {
+        "2ab-flatter": {"a over that of SGD": over["a"]},
+        "2c-uniform": {"s₂ over that of SGD": over["s2"]},
+        "2c-falls": {"s₂ over that at the next smaller ρ": over_previous(table, "s2")},
+        "2-higher": {"s₃ over that of SGD": over["s3"], "s₄ over that of SGD": over["s4"]},
+    }
+    for name, each in pairs.items():
+        if any(map(len, each.values())):
+            text = "; ".join(f"{what}, {told(some)}" for what, some in each.items())
+            yield name, *_agreed(f"{text}; {which(table)}", lambda cut, n=name, e=each: _all(e, cut, n == "2c-falls"))
+
+
+def _all(pairs, cut, every):
+    """Whether all are smaller: False for one that is not, else None for one that is not judged."""
+    each = [smaller(some, cut, every=every) for some in pairs.values()]
+    return False if False in each else None if None in each else True
 
 
 def told(pairs: pandas.DataFrame) -> str:
-    """The ratios, a ρ each: those of networks that came near zero loss first, then those that are not judged."""
-    parts = []
-    for near, which in ((True, "both near zero loss"), (False, "not both near zero loss, so not judged")):
-        some = pairs[pairs["near_zero"].astype(bool) == near].groupby("rho")["ratio"]
+    """The ratios, a ρ each: of networks below the first of CUTS, of others, and how many did not converge."""
+    parts, lost = [], pairs["ratio"].isna().sum()
+    for low, high in itertools.pairwise((0, *CUTS, np.inf)):
+        name = f"larger residual {low:g} to {high:g}" if high < np.inf else f"above {low:g} and so not judged"
+        some = pairs[(pairs["loss"] >= low) & (pairs["loss"] < high)].dropna(subset="ratio").groupby("rho")["ratio"]
         if len(some):
-            parts.append(f"{which}: " + ", ".join(f"ρ = {rho:g}: {mean_and_spread(ratio)}" for rho, ratio in some))
-    return "; ".join(parts) or "no network of SAM beside one of SGD with the same seed"
+            parts.append(f"{name}: " + ", ".join(f"ρ = {rho:g}: {mean_and_spread(ratio)}" for rho, ratio in some))
+    parts += [f"{lost} not converged"] if lost else []
+    return "; ".join(parts) or "no two networks of one seed"
 
 
-PAPER_EPOCHS = 100  # Appendix A
+def which(table: pandas.DataFrame) -> str:
+    """Of which networks a text speaks: how many of all, their ρ and seeds; how many others are missing or diverged."""
+    done, status = found(table), table["status"]
+    rhos, seeds = (", ".join(f"{value:g}" for value in sorted(done[name].unique())) for name in ("rho", "seed"))
+    lost = [f"{(status == name).sum()} {name}" for name in ("missing", "diverged") if (status == name).any()]
+    return ", ".join([f"from {len(done)} of {len(table)} networks (ρ = {rhos}; seeds {seeds})", *lost])
+
+
+def _agreed(text, outcome):
+    """The text and the outcome, by a cut, that is the same by all CUTS; where it is not, None and what each gives."""
+    by = {cut: outcome(cut) for cut in CUTS}
+    if len(set(by.values())) == 1:
+        return text, by[CUTS[0]]
+    names = {True: "supported", False: "not supported", None: "not tested"}
+    each = ", ".join(f"with {cut:g} {names[holds]}" for cut, holds in by.items())
+    return f"{text}; the cut decides: {each}", None
 
 
 def zero_loss(table: pandas.DataFrame) -> tuple[str, bool | None]:
-    """What is measured of "all networks are trained to near zero loss", and whether it holds; None while some that did
-    not get there had fewer epochs than the paper's."""
-    near, loss = near_zero(table), table["sample_loss"]
-    short = ~near & (table["epochs"] < PAPER_EPOCHS)
-    text = (
-        f"mean squared residual {loss.min():.2g} to {loss.max():.2g}, always predicting 0 having 1: below {NEAR_ZERO} "
-        f"at {near.sum()} of {len(table)} networks"
-    )
-    text += f"; {short.sum()} of the others had fewer epochs than the paper's {PAPER_EPOCHS}" if short.any() else ""
-    return text, None if short.any() else bool(near.all())
+    """What is measured of "all networks are trained to near zero loss", and whether it holds: not where one diverged or
+    did not get there; None while others are missing or, not there yet, had fewer epochs than the paper's."""
+    done, status = found(table), table["status"]
+    loss, short = done["sample_loss"], done["epochs"] < PAPER_EPOCHS
+
+    def outcome(cut):
+        near = near_zero(done, cut)
+        if (status == "diverged").any() or (~near & ~short).any():
+            return False
+        return None if (status == "missing").any() or not near.all() else True
+
+    counts = " and ".join(f"below {cut:g} at {near_zero(done, cut).sum()}" for cut in CUTS)
+    text = f"mean squared residual {loss.min():.2g} to {loss.max():.2g}, always predicting 0 having 1: {counts} of "
+    text += f"{len(done)} networks"
+    text += f"; {short.sum()} of them had fewer epochs than the paper's {PAPER_EPOCHS}" if short.any() else ""
+    return _agreed(f"{text}; {which(table)}", outcome)
 
 
 def agreement(table: pandas.DataFrame) -> tuple[str, bool | None]:
-    """What is measured of "SAM's minima agree with (7)", and whether it holds for single samples at SAM's networks near
-    zero loss; None where there is none, or none of which all eigenvalues converged."""
-    singles, batches = (shares(table, batches=reading) for reading in (False, True))
-    judged = near_zero(table) & (table["rho"] > 0) & singles.notna().all(axis=1)
-    if judged.any():
-        counts = [(found[judged] <= 1).all(axis=1).sum() for found in (singles, batches)]
-        text = f"of SAM's {judged.sum()} networks near zero loss all hold at {counts[0]} for {READINGS[False]}, at "
-        text += f"{counts[1]} for {READINGS[True]}"
-    else:
-        text = "no network of SAM came near zero loss"
-    moments, a = singles[["s2", "s3", "s4"]].max(axis=1), batches["a"]
-    text += f"; of all {len(table)} networks, SGD's too, the largest of s₂, s₃, s₄ is {moments.min():.2g} to "
-    text += f"{moments.max():.2g} times its bound for {READINGS[False]}, and a {a.min():.2f} to {a.max():.2f} times "
-    text += f"its bound for {READINGS[True]}"
-    return text, bool((singles[judged] <= 1).all(axis=None)) if judged.any() else None
+    """What is measured of "SAM's minima agree with (7)", and whether it holds: of a alone, whose bound is necessary, as
+    the networks were trained, at SAM's near zero loss; None where there is none of which a converged. The rest is told.
+    """
+    done = found(table)
+    by = {name: shares(done, batches=batches) for batches, name in READINGS.items()}
+    a, sam = by[READINGS[True]]["a"], done["rho"] > 0
+
+    def outcome(cut):
+        judged = a[sam & near_zero(done, cut)].dropna()
+        return bool((judged <= 1).all()) if len(judged) else None
+
+    def span(values):
+        lost, text = values.isna().sum(), f"{values.min():.2g} to {values.max():.2g} times the bound"
+        return text if not lost else f"{text}, not converged at {lost}" if lost < len(values) else "not converged"
+
+    parts = []
+    for cut in CUTS:
+        near = a[sam & near_zero(done, cut)]
+        said = f"{(near <= 1).sum()} of {len(near)} within the bound, {span(near)}" if len(near) else "none"
+        parts.append(f"SAM's networks with a residual below {cut:g}: {said}")
+    text = f"a for {READINGS[True]}: {'; '.join(parts)}; without a verdict, of all {len(done)} networks, SGD's too: "
+    reached = settled(done)["stability"]
+    text += f"Theorem 9's λ_max {reached.min():.3g} to {reached.max():.3g} for single samples, "
+    text += f"a for {READINGS[False]} {span(by[READINGS[False]]['a'])}"
+    text += "".join(
+        f", the largest of s₂, s₃, s₄ for {n} {span(f[[*QUANTITIES[1:]]].max(axis=1))}" for n, f in by.items()
+    )
+    return _agreed(f"{text}; {which(table)}", outcome)
 
 
 def shares(table: pandas.DataFrame, *, batches: bool) -> pandas.DataFrame:

@@ -13,7 +13,7 @@ class Operator:
     """A linear map known by its products: `A @ v`, `A @ B`, `A + B`, `A - B`, `2 * A`, `A * 2`, `A ** 3`, `A.T`.
 
     shape: (rows, columns). `adjoint` is the transposed product; without it the operator is symmetric.
-    Raises ValueError for shapes that do not go together, and for powers below 1.
+    Raises ValueError for shapes that do not go together, and for powers that are no integer or below 1.
     """
 
     def __init__(self, shape, matvec: Callable, adjoint: Callable | None = None, *, dtype, device):
@@ -59,8 +59,9 @@ class Operator:
         return self + (-1.0) * other
 
     def __pow__(self, k: int):
-        if k < 1 or self.shape[0] != self.shape[1]:
-            raise ValueError(f"power {k} of an operator of shape {self.shape}: k must be 1 or more, the shape square")
+        check_power(k)
+        if self.shape[0] != self.shape[1]:
+            raise ValueError(f"power {k} of an operator of shape {self.shape}: it must be square")
         power = self
         for _ in range(k - 1):
             power = self @ power
@@ -116,6 +117,7 @@ def gauss_newton_dual(samples) -> Operator:
 
 def gauss_newton_moment(samples, k: int) -> Operator:
     """The Gauss-Newton part of M_k − H^k: Rᵀ(D^{k−1} − (RRᵀ)^{k−1})R for k ≥ 2, D the n-fold diagonal blocks of RRᵀ."""
+    check_power(k)
     if k < 2:
         raise ValueError(f"k = {k!r}: the Gauss-Newton moment is about the mean, k must be 2 or more")
     root = gauss_newton_root(samples)

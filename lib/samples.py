@@ -22,10 +22,12 @@ def samples(model: nn.Module, loss: str, x: torch.Tensor, y: torch.Tensor, *, me
     A `Sequential` of Flatten (at most), Linear and ReLU, Tanh or Identity gives an `Embedded` `Perceptron` of its live
     units, other modules `General`.
     Raises ValueError for an unknown loss, data that are no tensors, empty, misshapen or non-finite, non-finite weights,
-    dropout that is on, batch norm that uses the batch, and modules whose output for a sample depends on other samples
-    or on chance.
+    dropout that is on, norms that use the batch or would be changed, modules whose output for a sample depends on other
+    samples or on chance, and `memory` that is no number of bytes above 0.
     """
     losses.check(loss)
+    if not isinstance(memory, int | float) or not memory > 0:
+        raise ValueError(f"memory = {memory!r}: must be a number of bytes above 0, such as {MEMORY}")
     weights = list(model.parameters())
     if not weights:
         raise ValueError("model has no parameters: there is no Hessian")
@@ -39,6 +41,10 @@ def samples(model: nn.Module, loss: str, x: torch.Tensor, y: torch.Tensor, *, me
             raise ValueError(
                 f"{name} is a {type(t).__module__}.{type(t).__name__}: give a tensor, torch.as_tensor({name})"
             )
+        if t.dim() == 0:
+            raise ValueError(
+                f"{name} is a single number: give a tensor whose first dimension counts samples, {name}[None]"
+            )
     if len(x) == 0 or len(x) != len(y):
         raise ValueError(f"x has {len(x)} samples and y has {len(y)}: give as many of each, one or more")
     if x.dtype != like.dtype or x.device != like.device:
@@ -51,7 +57,7 @@ def samples(model: nn.Module, loss: str, x: torch.Tensor, y: torch.Tensor, *, me
     _check_modules(model)
     with torch.no_grad():
         outputs = _check_outputs(model, x)
-    y = _targets(loss, y, len(x), outputs, like)
+    y = _targets(loss, y.detach(), len(x), outputs, like)
     layers, activations = _perceptron(model, x)
     if layers:
         live = Live(layers, activations, x.detach().flatten(1))
@@ -67,6 +73,8 @@ def _check_modules(model):
                 f"{at} normalizes by the statistics of the batch, so that no sample has a Hessian of its own: "
                 "use evaluation-mode statistics: model.eval(), with track_running_stats=True"
             )
+        if isinstance(m, nn.modules.instancenorm._InstanceNorm) and m.training and m.track_running_stats:
+            raise ValueError(f"{at} would change its running statistics: model.eval() normalizes by them as they are")
         rate = m.p if isinstance(m, nn.modules.dropout._DropoutNd) else getattr(m, "dropout", 0.0)
         if m.training and isinstance(rate, int | float) and rate > 0:
             raise ValueError(f"{at}: dropout is on, so that the loss is random; switch it off with model.eval()")
@@ -99,6 +107,8 @@ def _targets(loss, y, n, outputs, like):
         if not y.isfinite().all():
             raise ValueError("y has entries that are NaN or infinite: remove those samples")
         return y.to(like.device, like.dtype)
+    if y.dtype == torch.bool or y.is_complex():
+        raise ValueError(f"y is {y.dtype}: labels must be whole numbers, y.long()")
     if y.shape != (n,) or y.min() < 0 or y.max() >= outputs:
         raise ValueError(f"y of shape {tuple(y.shape)}: labels must be {n} numbers in 0..{outputs - 1}, one a sample")
     return losses.target(loss, y.to(like.device, torch.int64), outputs, like.dtype)

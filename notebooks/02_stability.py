@@ -113,7 +113,7 @@ book.record(
 book.record(
     "thm-9-tight",
     measured=f"it promises {min(tight):.0%} to {max(tight):.0%} of the stable (η, ρ) on the logarithmic grid, over "
-    f"{len(scans)} random problems; at ρ = 0 of the first up to η = "
+    f"{len(scans)} random problems; the share depends on the grid; at ρ = 0 of the first up to η = "
     f"{edges['Theorem 9'][0.0]:.2f} of {edges['exact'][0.0]:.2f}",
     holds=bool(min(tight) > 0.8),
 )
@@ -126,12 +126,8 @@ bool(all(map(all, kept))), bool(allowed[promised].all())
 # paths can mislead: just beyond the edge most of them shrink while rare ones grow fast enough to carry the mean.
 
 # %%
-RHO, PATHS, parts = 0.5, 2000, []
-for where, factor in (("below the edge", 0.7), ("at the edge", 1.0), ("beyond the edge", 1.2)):
-    eta = factor * linear_stability.edge(hessians, RHO)
-    panel = f"{where}: η = {eta:.3f}, growth {linear_stability.growth(hessians, eta, RHO):.3f}"
-    parts.append(linear_stability.walks(hessians, eta, RHO, length=60, paths=PATHS, shown=25).assign(panel=panel))
-tidy = pandas.concat(parts, ignore_index=True)
+RHO, PATHS = 0.5, 2000
+tidy = linear_stability.about_edge(hessians, RHO, length=60, paths=PATHS, shown=25)
 title = f"Distance from the minimum at ρ = {RHO:g}: 25 of {PATHS} simulated paths"
 plots.save(plots.second_moments(tidy, paths=PATHS, title=title), "figE2", tidy, preset)
 
@@ -179,26 +175,27 @@ experiments.table(grid)
 
 # %% [markdown]
 # Theorem 9 and the claims are about minima of zero loss. Which networks have come near it? The paper names no
-# number; here it is a mean squared residual below 0.01, of which always predicting 0 has 1. The gradient says how far
-# the weights are from any minimum. An eigenvalue that had not converged is NaN in tables, enters no verdict, is hollow
-# in Figure 2c and named below each figure; older records of landscapes do not say.
+# number. The cuts are ours: a mean squared residual below 0.01 and one below 0.03, of which always predicting 0 has 1,
+# and there is a verdict only where both give the same. The gradient says how far the weights are from any minimum. An
+# eigenvalue that had not converged is NaN in tables, enters no verdict, is hollow in Figure 2c and named below each
+# figure; older records of landscapes do not say.
 
 # %%
-near = minima.near_zero(done)
+names = [*(f"below {cut:g}" for cut in minima.CUTS), "no"]
+near = pandas.cut(done["sample_loss"], [0, *minima.CUTS, np.inf], right=False, labels=names).astype(str)
 NUMBERS = ["epochs", "sample_loss", "near zero", "gradient", "batch_gradient", "a", "s2", "s3", "s4"]
-numbers = minima.settled(done).assign(**{"near zero": near.map({True: "yes", False: "no"})})
-numbers.set_index(["rho", "seed"]).sort_index()[NUMBERS].map(lambda v: v if isinstance(v, str) else f"{v:.3g}")
+numbers = minima.settled(done).assign(**{"near zero": near}).set_index(["rho", "seed"]).sort_index()
+numbers[NUMBERS].map(lambda v: v if isinstance(v, str) else f"{v:.3g}")
 
 # %%
 if len(done):
-    told, holds = minima.zero_loss(done)
+    told, holds = minima.zero_loss(flat)
     book.record("2-zero-loss", measured=told, holds=holds, keys=done["key"])
 low, high = done["gradient"].min(), done["gradient"].max()
 Markdown(
-    f"**{near.sum()} of {len(done)} networks came near zero loss.** The gradients have norms of {low:.2g} to "
-    f"{high:.2g}: no weights here are a minimum, and those near zero loss are at best close to one. Where a network of "
-    "a comparison is not near zero loss, sharpness is compared at unequal loss: the numbers are given, but no claim "
-    "about minima is judged by them."
+    f"**All near zero loss?** {told}. The gradients have norms of {low:.2g} to {high:.2g}: no weights here are a "
+    "minimum, those near zero loss at best close to one. Where a network of a comparison is not near zero loss, "
+    "sharpness is compared at unequal loss: the numbers are given, but no claim about minima is judged by them."
     if len(done)
     else "**No network has a record at this preset.**"
 )
@@ -231,15 +228,18 @@ figure = plots.against_rho(tidy, title=plots.title("Sharpness and non-uniformity
 plots.save(plots.lacking(figure, flat, minima.unconverged(flat)), "fig02c", tidy, preset)
 
 # %%
-higher = pandas.concat(minima.over_sgd(done, column) for column in ("s3", "s4"))
-for name, what, pairs in (
-    ("2ab-flatter", "a over that of SGD", minima.over_sgd(done, "a")),
-    ("2c-uniform", "s₂ over that of SGD", minima.over_sgd(done, "s2")),
-    ("2c-falls", "s₂ over that at the next smaller ρ", minima.over_previous(done, "s2")),
-    ("2-higher", "s₃ and s₄ over those of SGD (n counts both)", higher),
-):
-    if len(pairs):
-        book.record(name, measured=f"{what}, {minima.told(pairs)}", holds=minima.smaller(pairs), keys=done["key"])
+drawn = minima.settled(done).eval("batch_s2_drawn / batch_s2")
+limited = np.isfinite(minima.bounds(done, batches=False)["s2"])[done["rho"] > 0]
+Markdown(
+    "Of batches $s_2$ is exact, $s_3$ and $s_4$ are estimates from above: the largest eigenvalue of a mean over a few "
+    f"batches takes up their noise. The same estimate of $s_2$ is **{drawn.min():.2f} to {drawn.max():.2f} times** its "
+    "exact value. No verdict rests on them. Nor do the conditions (7) explain why $s_2$ is smaller at SAM's weights: "
+    f"where η ≤ 2ρ they do not bound it, and {limited.sum()} of SAM's {len(limited)} networks have a bound on it."
+)
+
+# %%
+for name, told, holds in minima.comparisons(flat):
+    book.record(name, measured=told, holds=holds, keys=done["key"])
 book.table().loc["2ab-flatter":"2-higher", ["measured", "verdict"]]
 
 # %% [markdown]
@@ -247,34 +247,39 @@ book.table().loc["2ab-flatter":"2-higher", ["measured", "verdict"]]
 #
 # Each quantity over its bound, in the two readings: 1 is the bound itself, 0 stands where there is none. But for $a$
 # the bounds do not follow from stability, only from the theorem's sufficient condition for it: where a share of $s_k$
-# is above 1, that contradicts nothing.
+# is above 1, that contradicts nothing. So the verdict is on $a$ alone, read as training is done. There the radius
+# $\rho/\lVert g_B\rVert$ grows as the gradient vanishes, and the bound on $a$ comes down with it; a share near 1 says
+# that SAM sits at the edge of where it could stay.
 
 # %%
 if len(done):
-    told, holds = minima.agreement(done)
-    promise = f"Theorem 9's λ_max is {done['stability'].min():.3g} to {done['stability'].max():.3g} for single samples"
-    book.record("7-minima", measured=f"{told}; {promise}", holds=holds, keys=done["key"])
+    told, holds = minima.agreement(flat)
+    book.record("7-minima", measured=told, holds=holds, keys=done["key"])
 shares = {series: minima.shares(done, batches=batches) for batches, series in minima.READINGS.items()}
 pandas.concat(shares, axis=1).groupby(done["rho"]).mean().rename_axis("ρ").round(2)
 
 # %% [markdown]
-# Training with batches allows what training on single samples would not. Read as training is done, the radius
-# $\rho/\lVert g_B\rVert$ grows as the gradient vanishes, and the bound on $a$ comes down with it; a share of $a$ near
-# 1 says that SAM sits at the edge of where it could stay.
-#
 # ## Beyond the paper: the whole spectrum
 #
-# The density of the eigenvalues of $H$ by stochastic Lanczos quadrature from one random probe: point masses (dots),
+# The density of the eigenvalues of $H$ by stochastic Lanczos quadrature from a few random probes: point masses (dots),
 # and each smoothed by a Gaussian whose width σ is 2% of SGD's largest eigenvalue (lines). The places of isolated
-# masses are those of eigenvalues; their heights are one draw of $\chi^2_1$, off by a factor of order 1, as a probe
-# meets an eigenvector by chance. Most of the mass is at 0, as there are far more parameters than samples: its Gaussian
+# masses are those of eigenvalues. Most of the mass is at 0, as there are far more parameters than samples: its Gaussian
 # tail hides a single eigenvalue of $P$ within $\sigma\sqrt{2\ln P}$ of 0, about 5σ, so look at the dots there.
 
 # %%
 width = 0.02 * done[done["rho"] == 0]["a"].max() if (done["rho"] == 0).any() else 0.1
-tidy = minima.spectra(done[done["seed"] == done["seed"].min()], width)
-figure = plots.spectra(tidy, title=plots.title("Spectral density of the Hessian, seed 0", flat, preset))
-plots.save(plots.lacking(figure, flat, minima.unconverged(flat)), "fig02d", tidy, preset)
+one = flat[flat["seed"] == flat["seed"].min()]
+tidy = minima.spectra(minima.found(one), width)
+figure = plots.spectra(tidy, title=plots.title("Spectral density of the Hessian", one, preset))
+plots.save(plots.lacking(figure, one, minima.unconverged(one)), "fig02d", tidy, preset)
+
+# %%
+probes = int(done["density_probes"].max()) if len(done) else 1
+Markdown(
+    f"With {probes} probes, each of which meets an eigenvector by chance, an isolated eigenvalue has as many dots, of "
+    f"random heights, and the peak of the line there is off by a factor of $\\chi^2_p/p$ with $p = {probes}$: "
+    f"by about {(2 / probes) ** 0.5:.0%}."
+)
 
 # %% [markdown]
 # ## Appendix: how M_k − H^k is applied without ever forming an H_i

@@ -102,6 +102,13 @@ def test_a_moment_from_few_draws_is_an_estimate_from_above(trained):
     assert mean - 3 * torch.tensor(few).std().item() / 40**0.5 > exact**2
 
 
+@pytest.mark.parametrize(("k", "batch", "draws"), [(0, 4, 2), (2.5, 4, 2), (3, 0, 2), (3, 4, 0)])
+def test_a_moment_of_no_batches_is_refused(trained, k, batch, draws):
+    model, batches = trained
+    with pytest.raises(ValueError, match=r"k = .*1 or more|batch = .*, draws = .*: both must be 1 or more"):
+        flatness.batch_moment(model, "squared", *batches.balanced(20), k, batch, draws)
+
+
 @pytest.mark.parametrize("k", [2, 3, 4])
 def test_the_moments_of_drawn_batches_are_those_of_dense_hessians(trained, k, monkeypatch):
     model, batches = trained

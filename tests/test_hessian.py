@@ -629,14 +629,68 @@ def test_bad_arguments():
     refused(r"targets of shape \(7, 3\)", y=torch.randn(7, 2))
     refused("y has entries that are NaN", y=torch.full((7, 3), torch.nan))
     refused("takes class indices", loss="cross_entropy", y=torch.randn(7, 3))
+    refused(r"x is a single number: .*x\[None\]", x=x[0, 0].sum())
+    refused("y is a single number", y=y[0])
+    refused("y is torch.bool: labels must be whole numbers", y=y > 0)
+    refused("y is torch.complex64: labels must be whole numbers", y=y.to(torch.complex64))
     refused("no parameters", model=nn.Flatten())
     refused("model.float", model=perceptron().half())
     for k in (0, -1, 2.0, True):
         with pytest.raises(ValueError, match=r"k = .*1 or more"):
             hessian.nonuniformity(model, "mse", x, y, k)
+    with pytest.raises(ValueError, match=r"ks = 2: must be a sequence of powers, such as \(2,\)"):
+        hessian.moments(model, "mse", x, y, 2)
+    for memory in (0, -1, "1G", float("nan")):
+        with pytest.raises(ValueError, match=r"memory = .*bytes above 0"):
+            hessian.sharpness(model, "mse", x, y, memory=memory)
+    data = hessian.samples(model, "mse", x, y)
+    for length in (3, data.size + 1):
+        with pytest.raises(ValueError, match=rf"start of shape \({length},\): the model has {data.size} parameters"):
+            hessian.sharpness(model, "mse", x, y, start=torch.ones(length, dtype=torch.float64))
+    for power in (0, 2.5, True):
+        with pytest.raises(ValueError, match=r"k = .*1 or more"):
+            operators.mean_hessian(data) ** power
+    for power in (1, 2.5):
+        with pytest.raises(ValueError, match=r"k = .* or more"):
+            operators.gauss_newton_moment(data, power)
     for eta, rho in ((0.0, 0.1), (float("nan"), 0.1), (0.1, -0.1)):
         with pytest.raises(ValueError, match=r"eta = |rho = "):
             hessian.stability(model, "mse", x, y, eta=eta, rho=rho)
+
+
+def test_a_power_that_overflows_is_named():
+    (x, y), model = batch(), perceptron().float()
+    with pytest.raises(ValueError, match=r"k = 40: .* overflow in torch.float32: take a smaller k or float64"):
+        hessian.nonuniformity(model, "mse", 100 * x.float(), y, 40)
+    with pytest.raises(ValueError, match=r"not finite: .* a smaller power or float64"):
+        hessian.moments(model, "mse", 100 * x.float(), y, (40,))
+
+
+@pytest.mark.parametrize("general", [False, True])
+def test_targets_may_come_from_a_network(general):
+    """Given targets with a gradient, then they are taken as the numbers that they are."""
+    x, _ = batch((1, 4, 4)) if general else batch()
+    model = convolutional() if general else perceptron()
+    target = model(x) + 1
+    found = hessian.sharpness(model, "mse", x, target)
+    assert found.eigenvalue == hessian.sharpness(model, "mse", x, target.detach()).eigenvalue
+
+
+def test_a_start_may_be_in_another_precision():
+    (x, y), model = batch(), perceptron()
+    found = hessian.sharpness(model, "mse", x, y)
+    again = hessian.sharpness(model, "mse", x, y, start=found.vector.float())
+    assert again.eigenvalue == pytest.approx(found.eigenvalue, rel=1e-8)
+
+
+def test_running_statistics_are_left_as_they_are():
+    x, y = batch((1, 4, 4))
+    norm = nn.InstanceNorm2d(1, track_running_stats=True)
+    model = nn.Sequential(norm, nn.Flatten(), nn.Linear(16, OUTPUTS)).double()
+    before = norm.running_mean.clone()
+    refused("InstanceNorm2d '0' would change its running statistics: model.eval", model=model, x=x)
+    assert hessian.sharpness(model.eval(), "mse", x, y).converged
+    assert torch.equal(norm.running_mean, before)
 
 
 def test_bad_models():

@@ -142,6 +142,15 @@ def test_simulated_growth_is_exact_where_all_samples_are_alike_and_too_low_where
     assert ls.simulated_growth(0.5 * rare, 1.0, 0.0, paths=100) < 0.5 < 1 < ls.growth(0.5 * rare, 1.0, 0.0)
 
 
+def test_walks_about_the_edge_grow_only_beyond_it():
+    h = ls.random_hessians(n=5, d=2, rank=1)
+    found = ls.about_edge(h, 0.5, length=200, paths=2, shown=1)
+    exact = found[found["kind"] == "exact"].groupby("panel", sort=False)["square"].last()
+    assert [panel.split(":")[0] for panel in exact.index] == ["below the edge", "at the edge", "beyond the edge"]
+    below, at, beyond = exact
+    assert below < 1e-3 and 0.01 < at < 2 and beyond > 10
+
+
 def test_walks_hold_paths_their_mean_and_the_exact_second_moment():
     h = ls.random_hessians(6, 3, seed=1)
     found = ls.walks(h, 1.0, 0.5, length=4, paths=50, shown=2)

@@ -19,29 +19,73 @@ TABLE = pandas.DataFrame(
 TABLE[["s3", "s4", "batch_s2", "batch_s3", "batch_s4"]] = 1.0, 1.0, 1.0, 2.0, 3.0
 
 
+LOW, HIGH = minima.CUTS
+
+
 def test_ratios_are_of_one_seed_and_judged_where_both_came_near_zero_loss():
     pairs = minima.over_sgd(TABLE, "a")
-    assert pairs[["rho", "seed", "ratio", "near_zero"]].to_numpy().tolist() == [
-        [0.1, 0, 0.5, True],
-        [0.2, 0, 2.0, False],
-        [0.1, 1, 0.25, True],
+    assert pairs[["rho", "seed", "ratio", "loss"]].to_numpy().tolist() == [
+        [0.1, 0, 0.5, 0.002],
+        [0.2, 0, 2.0, 0.2],
+        [0.1, 1, 0.25, 0.003],
     ]
-    assert minima.smaller(pairs) is True  # the pair that says otherwise is not near zero loss
-    assert minima.smaller(pairs.assign(near_zero=True)) is False
-    assert minima.smaller(pairs.assign(near_zero=False)) is None
-    assert minima.smaller(pairs.iloc[:0]) is None
-    told = "both near zero loss: ρ = 0.1: 0.375 ± 0.18 (n = 2); not both near zero loss, so not judged: ρ = 0.2: 2 "
-    assert minima.told(pairs) == told + "(n = 1)"
+    assert minima.smaller(pairs, LOW) is True  # the pair that says otherwise is not near zero loss
+    assert minima.smaller(pairs, LOW, every=True) is None
+    assert minima.smaller(pairs.assign(loss=0.0), LOW) is False
+    assert minima.smaller(pairs.assign(loss=0.2), LOW) is None
+    assert minima.smaller(pairs.assign(ratio=math.nan), LOW) is None
+    assert minima.smaller(pairs.iloc[:0], LOW) is None
+    told = "larger residual 0 to 0.01: ρ = 0.1: 0.375 ± 0.18 (n = 2); above 0.03 and so not judged: ρ = 0.2: 2 (n = 1)"
+    assert minima.told(pairs) == told
+    assert minima.told(pairs.assign(ratio=[0.5, 2.0, math.nan])).endswith("; 1 not converged")
 
 
 def test_steps_are_between_neighbouring_radii_of_sam():
     assert minima.over_previous(TABLE, "s2")[["rho", "seed", "ratio"]].to_numpy().tolist() == [[0.2, 0, 4.0]]
 
 
+def compared(table) -> dict:
+    return {name: (text, holds) for name, text, holds in minima.comparisons(table)}
+
+
+def test_a_comparison_has_a_verdict_where_it_is_the_same_by_both_cuts():
+    assert compared(TABLE)["2ab-flatter"][1] is True  # 0.2 is near zero loss by neither
+    text, holds = compared(TABLE.replace({"sample_loss": {0.2: 0.02}}))["2ab-flatter"]
+    assert holds is None and text.endswith("; the cut decides: with 0.01 supported, with 0.03 not supported")
+    assert "larger residual 0.01 to 0.03: ρ = 0.2: 2 (n = 1)" in text
+    assert compared(TABLE.replace({"sample_loss": {0.2: 0.002}}))["2ab-flatter"][1] is False
+
+
+def test_s2_goes_on_falling_only_where_every_step_is_judged():
+    falling = TABLE.assign(s2=[40.0, 20.0, 10.0, 30.0, 15.0])
+    falling.loc[len(falling)] = falling.loc[2].to_dict() | {"rho": 0.4, "s2": 5.0}
+    near = falling.assign(sample_loss=0.001)
+    assert compared(near)["2c-falls"][1] is True
+    assert compared(near.assign(sample_loss=[0.001] * 5 + [0.2]))["2c-falls"][1] is None
+    assert compared(near.assign(s2_converged=[True] * 5 + [False]))["2c-falls"][1] is None
+    assert compared(near.assign(s2=[40.0, 20.0, 10.0, 30.0, 15.0, 11.0]))["2c-falls"][1] is False
+
+
+def test_higher_moments_are_told_apart_and_both_must_be_smaller():
+    table = TABLE.assign(sample_loss=0.001, s3=[4.0, 2.0, 1.0, 4.0, 2.0], s4=[4.0, 1.0, 1.0, 4.0, 1.0])
+    text, holds = compared(table)["2-higher"]
+    assert holds is True and "ρ = 0.1: 0.5 ± 0 (n = 2)" in text and "ρ = 0.1: 0.25 ± 0 (n = 2)" in text
+    assert compared(table.assign(s4=5.0))["2-higher"][1] is False
+    assert compared(table.assign(s4_converged=False))["2-higher"][1] is None
+
+
+def test_every_text_says_of_which_networks_it_speaks():
+    table = TABLE.assign(status=["done", "done", "missing", "done", "diverged"])
+    of = "; from 3 of 5 networks (ρ = 0, 0.1; seeds 0, 1), 1 missing, 1 diverged"
+    texts = [minima.zero_loss(table)[0], minima.agreement(table)[0], *(text for text, _ in compared(table).values())]
+    assert len(texts) == 5 and all(text.endswith(of) for text in texts)
+    assert minima.which(TABLE) == "from 5 of 5 networks (ρ = 0, 0.1, 0.2; seeds 0, 1)"
+
+
 def test_what_had_not_converged_is_named_and_left_out():
     table = TABLE.assign(s2_converged=[True, False, None, math.nan, True], s3_converged=False)
     assert minima.unconverged(table).tolist() == [["s3"], ["s2", "s3"], ["s3"], ["s3"], ["s3"]]
-    assert minima.over_sgd(table, "s2")["seed"].tolist() == [0, 1]
+    assert minima.over_sgd(table, "s2")["ratio"].isna().tolist() == [True, False, False]
     found = minima.settled(table)
     assert found["s3"].isna().all() and found[["s2", "batch_s2"]].isna().to_numpy().tolist()[1] == [True, True]
     assert found["s2"].notna().sum() == 4 and found["a"].notna().all()
@@ -64,20 +108,41 @@ def test_shares_of_the_conditions_in_both_readings(batches, rho):
 
 def test_zero_loss_is_not_refuted_by_a_shorter_schedule():
     text, holds = minima.zero_loss(TABLE)
-    assert holds is False and "below 0.01 at 4 of 5 networks" in text and "fewer" not in text
+    assert holds is False and "below 0.01 at 4 and below 0.03 at 4 of 5 networks" in text and "fewer" not in text
     text, holds = minima.zero_loss(TABLE.assign(epochs=20))
-    assert holds is None and text.endswith("1 of the others had fewer epochs than the paper's 100")
+    assert holds is None and "; 5 of them had fewer epochs than the paper's 100;" in text
     assert minima.zero_loss(TABLE.assign(epochs=20, sample_loss=0.001))[1] is True
 
 
-def test_agreement_is_judged_at_networks_of_sam_near_zero_loss():
+def test_zero_loss_is_that_of_all_networks_by_both_cuts():
+    near = TABLE.assign(sample_loss=0.001)
+    assert minima.zero_loss(near)[1] is True
+    assert minima.zero_loss(near.assign(status=["done"] * 4 + ["diverged"]))[1] is False
+    assert minima.zero_loss(near.assign(status=["done"] * 4 + ["missing"]))[1] is None
+    assert minima.zero_loss(TABLE.assign(status=["done"] * 4 + ["missing"]))[1] is False  # one that is there is not
+    text, holds = minima.zero_loss(near.assign(sample_loss=0.02))
+    assert holds is None and text.endswith("; the cut decides: with 0.01 not supported, with 0.03 supported")
+
+
+def test_agreement_is_judged_by_a_in_batches_at_networks_of_sam_near_zero_loss():
     text, holds = minima.agreement(TABLE)
-    assert holds is True and text.startswith("of SAM's 2 networks near zero loss all hold at 2 for single samples at ρ")
-    far = TABLE.assign(s4=[1.0, 50.0, 1.0, 1.0, 1.0])
-    assert minima.agreement(far)[1] is False
-    assert minima.agreement(far.assign(s4_converged=[True, False, True, True, True]))[1] is True
+    share = 5 / theory.stability_bounds(0.1, 0.2).a
+    assert holds is True
+    assert f"with a residual below 0.01: 2 of 2 within the bound, {0.4 * share:.2g} to {share:.2g} times" in text
+    promise = TABLE.assign(stability=[2.0, 3.0, 4.0, 5.0, 9.0], stability_converged=[True] * 4 + [False])
+    assert "Theorem 9's λ_max 2 to 5 for single samples" in minima.agreement(promise)[0]
+    assert minima.agreement(TABLE.assign(s2=1e9, s3=1e9, s4=1e9, batch_s3=1e9, batch_s4=1e9))[1] is True  # no verdict
+    far = TABLE.assign(a=[10.0, 9.0, 20.0, 8.0, 2.0])  # within its bound for single samples, not for batches
+    assert minima.agreement(far)[1] is False and 9 < theory.stability_bounds(0.1, 0.1).a
+    assert minima.agreement(far.assign(a_converged=[True, False, True, True, True]))[1] is True
+    text, holds = minima.agreement(TABLE.assign(a_converged=False))
+    assert holds is None and "below 0.01: 0 of 2 within the bound, not converged;" in text
     text, holds = minima.agreement(TABLE.assign(sample_loss=0.02))
-    assert holds is None and text.startswith("no network of SAM came near zero loss; of all 5 networks")
+    assert (
+        holds is None
+        and "below 0.01: none; " in text
+        and text.endswith("with 0.01 not tested, with 0.03 not supported")
+    )
 
 
 def test_both_readings_against_rho():
@@ -95,8 +160,7 @@ def test_both_readings_against_rho():
 def test_without_a_record_every_table_is_empty():
     missing = TABLE[["rho", "seed", "lr", "key", "run_key"]].assign(status="missing")
     done = minima.found(missing)
-    assert len(done) == len(minima.against_rho(done)) == len(minima.over_sgd(done, "a")) == 0
-    assert minima.told(minima.over_sgd(done, "a")).startswith("no network")
+    assert len(done) == len(minima.against_rho(done)) == len(minima.over_sgd(done, "a")) == len(compared(missing)) == 0
     assert len(minima.landscapes(missing)) == len(minima.spectra(done, 0.1)) == 0
 
 
