@@ -210,6 +210,18 @@ def test_the_chosen_runs_are_those_the_paper_compares():
     assert set(found["parameters"]) == {266_610}
 
 
+def test_runs_below_three_times_chance_are_marked_and_stay_in_the_gap():
+    runs = table(row(0.29, seed=0), row(0.31, seed=1), row(0.95, seed=0, rho=0.1), row(0.1, seed=1, rho=0.1))
+    runs.loc[len(runs)] = row(0.0, seed=2, status="missing")
+    assert benefit.mark_failures(runs)["status"].tolist() == ["not learned", "done", "done", "not learned", "missing"]
+    assert set(runs["status"]) == {"done", "missing"}  # the table itself is as it was
+    assert of(benefit.gaps(runs))["gap"].tolist() == pytest.approx([66, -21])
+    many = table(row(0.004, dataset="imagenet"), row(0.002, dataset="imagenet", seed=1))
+    assert benefit.mark_failures(many)["status"].tolist() == ["done", "not learned"]  # of 1000 classes
+    no_classes = table(row(math.nan, dataset="factorization", model="linear2", width=4, loss="squared"))
+    assert benefit.mark_failures(no_classes)["status"].tolist() == ["done"]
+
+
 # ---------------------------------------------------------------------------------------------- parameters
 
 
