@@ -94,7 +94,7 @@ CLAIMS = {
         ),
         "twice": Claim(
             "beyond the paper",
-            "With ρ so chosen a gap is left over SGD that may take as many gradients as SAM",
+            "Where ρ is chosen on other seeds and test samples, a gap is left over SGD with as many gradients as SAM",
         ),
     },
     "04_sparsity": {

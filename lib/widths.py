@@ -133,7 +133,13 @@ def overall(gaps: pandas.DataFrame) -> pandas.DataFrame:
         row = {"reference": reference, "protocol": protocol, "gap": wide.mean(), "low": low, "high": high}
         rows.append(row | {"cells": part["parameters"].nunique(), "seeds": len(wide), "partial": partial})
     columns = ["reference", "protocol", "gap", "low", "high", "cells", "seeds", "partial"]
-    return pandas.DataFrame(rows, columns=columns)
+    kinds = dict.fromkeys(("gap", "low", "high"), float) | dict.fromkeys(("cells", "seeds"), int)
+    return pandas.DataFrame(rows, columns=columns).astype(kinds)
+
+
+def gap_in_words(row) -> str:
+    """A row of `overall` in words."""
+    return f"{row.gap:+.2f} points (95% {row.low:+.2f} to {row.high:+.2f}){benefit.left_out(row.partial)}"
 
 
 def best_rhos(tables: Mapping[str, pandas.DataFrame]) -> pandas.DataFrame:

@@ -240,7 +240,7 @@ for name, what, pairs in (
 ):
     if len(pairs):
         book.record(name, measured=f"{what}, {minima.told(pairs)}", holds=minima.smaller(pairs), keys=done["key"])
-book.table().loc["2ab-flatter":"2-higher", ["measured", "verdict"]]
+book.table("2ab-flatter", "2c-uniform", "2c-falls", "2-higher")
 
 # %% [markdown]
 # ## Do the weights agree with the conditions (7)?
