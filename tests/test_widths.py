@@ -132,12 +132,12 @@ def test_best_rhos_say_which_are_bounds_and_which_runs_they_come_from():
 def test_a_best_rho_at_the_edge_has_a_marker_of_its_own():
     runs = swept()
     runs.loc[(runs["width"] == 1) & (runs["rho"] == 0.2), "test_accuracy"] = 0.99
-    axis, inside = (plots.best_rho(widths.best_rhos({"one": table}), title="").axes[0] for table in (runs, swept()))
-    diamonds = [line for line in axis.lines if line.get_marker() == "D" and len(line.get_xdata())]
+    figures = [plots.best_rho(widths.best_rhos({"one": table}), title="") for table in (runs, swept())]
+    diamonds = [line for line in figures[0].axes[0].lines if line.get_marker() == "D" and len(line.get_xdata())]
     assert {tuple(line.get_ydata()) for line in diamonds} == {(0.2,)} and len(diamonds) == 3
-    assert "at the edge of the grid: a bound" in labels(axis)
-    assert "at the edge of the grid: a bound" not in labels(inside)
-    assert not any(line.get_marker() == "D" for line in inside.lines)
+    edge, inside = ([text.get_text() for text in figure.legends[0].get_texts()] for figure in figures)
+    assert edge == [*inside, "at the edge of the grid: a bound"]
+    assert not any(line.get_marker() == "D" for line in figures[1].axes[0].lines)
 
 
 def test_accuracies_leave_out_the_longer_runs_of_sgd():

@@ -162,7 +162,7 @@ def best_rho(tidy: pandas.DataFrame, *, title: str, settings: Mapping[str, str] 
             axes[0][0].plot([], [], "o-" if joined else "o", color=COLOURS["SAM"], label="by the mean over seeds")
             if tidy["edge"].eq(True).any():
                 axes[0][0].plot([], [], EDGE, **ALONE, label="at the edge of the grid: a bound")
-            axes[0][0].legend(fontsize=8)
+            figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
         figure.suptitle(title)
     return figure
 
