@@ -231,11 +231,11 @@ def test_parameters_of_a_dense_run_are_those_of_its_network():
 
 
 def test_parameters_of_a_vit_depend_on_its_patch():
-    run = Run(dataset="digits", model="vit", width=32, patch=2)
+    run = Run(dataset="digits", model="vit", width=32, patch=8)
     count = models.count_parameters(train.Batches(run, torch.device("cpu")).network(run)[0])
     assert benefit.parameters(run) == ensemble.parameters(run) == count
-    # Fewer weights in the projection of a patch, more learned positions.
-    assert count - benefit.parameters(run.but(patch=4)) == 32 * (2**2 - 4**2) + 32 * (16 - 4)
+    # More weights in the projection of a patch, fewer learned positions.
+    assert count - benefit.parameters(run.but(patch=4)) == 32 * (8**2 - 4**2) + 32 * (1 - 4)
 
 
 @pytest.mark.parametrize("pruner", ["random", "snip"])
