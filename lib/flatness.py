@@ -5,7 +5,9 @@ With H_i the Hessian of sample i's loss at the minimum, H = mean_i H_i and M_k =
     a = λ_max(H)        s_k = λ_max(M_k − H^k)^{1/k}        T = mean_i (I − ηH_i − ηρH_i²)²  (Theorem 9)
 
 The same for mini-batches, whose Hessian H_B is the mean of B independent draws: s_k(B) = λ_max(E H_B^k − H^k)^{1/k}, of
-which s_2(B) = s_2/√B exactly, while E H_B³ and E H_B⁴ are means over batches that are drawn.
+which s_2(B) = s_2/√B exactly, while E H_B³ and E H_B⁴ are means over batches that are drawn. As λ_max is convex, it is
+on average too large at such a mean: s_3(B) and s_4(B) are estimates from above, and the same estimate of s_2(B) beside
+its exact value shows from how far.
 """
 
 import math
@@ -17,7 +19,7 @@ from torch import nn
 
 from lib import hessian, losses
 from lib.lanczos import Eigen, Operator, inner, lanczos
-from lib.operators import mean_hessian
+from lib.operators import check_power, mean_hessian
 from lib.seeds import generator
 
 MOMENTS = (2, 3, 4)
@@ -33,9 +35,10 @@ def flatness(
     gradients of batches, by which SAM divides its ρ. a, s2, s3, s4: with `_residual` and
     `_converged` for each. stability, stable: of Theorem 9 at the run's η and ρ, for batches of one and unnormalized
     SAM. batch_s2, batch_s3, batch_s4: the same moments for batches of `batch` samples, the last two and batch_gradient
-    from `batch_draws` of them, with the standard error of that mean as `_error`. density_nodes and density_weights: the
-    spectral density of H as point masses, the mean over `density_probes` random starts.
-    Older records have neither errors nor the numbers of draws (8) and starts (1).
+    from `batch_draws` of them, with the standard error of that mean as `_error`, which says nothing of the bias;
+    batch_s2_drawn: of batch_s2 what the draws alone would give, a yardstick of the bias of batch_s3 and batch_s4.
+    density_nodes and density_weights: the spectral density of H as point masses, the mean over `density_probes` random
+    starts.
     """
     x, y = batches.balanced(samples)
     found = {"samples": len(x), **_descent(after, run.loss, x, y)}
@@ -43,9 +46,9 @@ def flatness(
     found |= {"batch_draws": draws, "batch_gradient": statistics.fmean(norms), "batch_gradient_error": _error(norms)}
     eigen = hessian.moments(after, run.loss, x, y, MOMENTS)
     eigen["stability"] = bound = hessian.stability(after, run.loss, x, y, eta=run.lr, rho=run.rho)
-    for k in MOMENTS[1:]:
+    for k, name in zip(MOMENTS, ("batch_s2_drawn", "batch_s3", "batch_s4"), strict=True):
         drawn = batch_moment(after, run.loss, x, y, k, batch, draws, seed=run.seed)
-        eigen[f"batch_s{k}"], found[f"batch_s{k}_error"] = drawn
+        eigen[name], found[f"{name}_error"] = drawn
     for name, e in eigen.items():
         found |= {name: e.value, f"{name}_residual": e.residual, f"{name}_converged": e.converged}
     found |= {"stable": hessian.is_stable(bound), "batch_s2": found["s2"] / math.sqrt(batch)}
@@ -89,9 +92,13 @@ def batch_moment(
     model: nn.Module, loss: str, x, y, k: int, batch: int, draws: int, *, seed: int = 0
 ) -> tuple[Eigen, float | None]:
     """s_k(B) = λ_max(E H_B^k − H^k)^{1/k} for batches of B = `batch` of the N samples, drawn with replacement; the mean
-    over `draws` of them stands for the expectation. Returns an `Eigen`, as `hessian.nonuniformity`, and the standard
-    error of its `value` (None for one draw): to first order, from vᵀH_B^k v of each draw, v the eigenvector.
+    over `draws` of them stands for the expectation, so that λ is too large on average. Returns an `Eigen`, as
+    `hessian.nonuniformity`, and the standard error of its `value` (None for one draw): to first order, from vᵀH_B^k v
+    of each draw, v the eigenvector. ValueError unless k, batch and draws are 1 or more.
     """
+    check_power(k)
+    if not (batch >= 1 and draws >= 1):
+        raise ValueError(f"batch = {batch!r}, draws = {draws!r}: both must be 1 or more")
     whole = mean_hessian(hessian.samples(model, loss, x, y))
     parts = [mean_hessian(hessian.samples(model, loss, x[i], y[i])) for i in _batches(len(x), batch, draws, seed)]
     powers = [part**k for part in parts]

@@ -88,7 +88,7 @@ def activation_stability(before: nn.Module, after: nn.Module, x: torch.Tensor) -
     A unit is one number that an `nn.ReLU` module puts out for a sample, so that a layer counts by its size and every
     position of a feature map is a unit. Both networks run in evaluation mode; of a `Centered` one the trained part
     counts. Raises ValueError for networks without an `nn.ReLU` or that use none, of different architectures, with
-    weights that are not finite, and for an x that is empty or not finite.
+    weights or outputs that are not finite, and for an x that is empty or not finite.
     """
     before, after = (m.model if isinstance(m, Centered) else m for m in (before, after))
     _check_alike(before, after)
@@ -117,8 +117,13 @@ def activation_stability(before: nn.Module, after: nn.Module, x: torch.Tensor) -
 def _active(model: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
     """What every ReLU of the model puts out for x, in the order of its calls, as positive or not."""
     found: list[torch.Tensor] = []
-    relus = [m for m in model.modules() if isinstance(m, nn.ReLU)]
-    hooks = [m.register_forward_hook(lambda module, inputs, output: found.append(output > 0)) for m in relus]
+
+    def note(module, inputs, output):
+        if not output.isfinite().all():
+            raise ValueError("the network puts out NaN or infinity at a ReLU: it diverged, or its buffers did")
+        found.append(output > 0)
+
+    hooks = [m.register_forward_hook(note) for m in model.modules() if isinstance(m, nn.ReLU)]
     try:
         with evaluating(model):
             model(x)

@@ -22,6 +22,7 @@ from lib.runs import Run
 KINDS: dict[str, Callable] = {
     kind.__name__: kind for kind in (flatness.flatness, flatness.landscape, laziness.laziness)
 }
+RECIPES = {"flatness": 2}  # of the kinds that came to measure something else under the same options; all others have 1
 
 
 @dataclass(frozen=True)
@@ -55,26 +56,38 @@ class Measurement:
         """Of the run: it decides in which store the records of both are."""
         return self.run.dataset
 
+    @property
+    def recipe(self) -> int:
+        """The version of the meaning of the kind, raised in RECIPES when the same options come to measure another
+        thing: earlier records are then of no measurement that could be asked for."""
+        return RECIPES.get(self.kind, 1)
+
     def __hash__(self):
         return hash(self.key)
 
     @property
     def key(self) -> str:
-        """16 hexadecimal digits: the hash of the kind, the run's key, and the options that differ from the defaults."""
+        """16 hexadecimal digits: the hash of the kind, the run's key, the options that differ from the defaults, and
+        the recipe unless it is the first."""
         defaults = options_of(self.kind)
         differing = {name: value for name, value in self.options.items() if value != defaults[name]}
-        text = json.dumps([self.kind, self.run.key, differing], sort_keys=True, separators=(",", ":"))
+        later = [self.recipe] if self.recipe > 1 else []
+        text = json.dumps([self.kind, self.run.key, differing, *later], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def as_dict(self) -> dict:
         """As a record stores it."""
-        return {"kind": self.kind, "options": dict(self.options), "run": self.run.as_dict()}
+        return {"kind": self.kind, "recipe": self.recipe, "options": dict(self.options), "run": self.run.as_dict()}
 
     @classmethod
     def of_record(cls, record: dict) -> "Measurement":
-        """The measurement that a record is of, also one written before a later option was added."""
+        """The measurement that a record is of, also one written before a later option was added. ValueError for a
+        record of another recipe than the present one."""
         stored = record["measurement"]
-        return cls(Run.from_dict(stored["run"]), stored["kind"], stored["options"])
+        found, recipe = cls(Run.from_dict(stored["run"]), stored["kind"], stored["options"]), stored.get("recipe", 1)
+        if recipe != found.recipe:
+            raise ValueError(f"recipe = {recipe!r}: {found.kind} now has {found.recipe}, which measures something else")
+        return found
 
 
 def options_of(kind: str) -> dict[str, object]:

@@ -144,7 +144,7 @@ def bounds(table: pandas.DataFrame, *, batches: bool) -> pandas.DataFrame:
 def found(table: pandas.DataFrame) -> pandas.DataFrame:
     """The networks with a record of what was measured; every column is there, even if no network is."""
     wanted = ["sample_loss", "gradient", "batch_gradient", "stability", "density_nodes", "density_weights"]
-    wanted += [*QUANTITIES, *(f"batch_{name}" for name in QUANTITIES[1:])]
+    wanted += [*QUANTITIES, *(f"batch_{name}" for name in QUANTITIES[1:]), "batch_s2_drawn", "density_probes"]
     table = table[table["status"] == "done"]
     return table.reindex(columns=list(dict.fromkeys([*table, *wanted])))
 

@@ -37,6 +37,7 @@ class Run:
         layer, "snip", the least important of all, or a pattern such as "2:4", which sets the share (`lib.sparsity`).
     precision: in which weights and arithmetic are kept.
     norm: "batch" or "group", of a network that has norms to choose, a resnet (`lib.resnets`).
+    batch_norm: whether a vgg11 has batch norms; it has none by default, as Appendix C linearizes it (`lib.vgg`).
     patch: the side of the patches of a vit in pixels, which must tile the images (`lib.vit`).
     linearize: "none", "centered" (the network minus itself at initialization), or "tangent", the model that is linear
         in the weights around there, without its constant (`lib.linearize`, Appendix C).
@@ -68,6 +69,7 @@ class Run:
     sparsity: float = 0.0
     pruner: str = "random"
     norm: str = "batch"
+    batch_norm: bool = False
     patch: int = 4
     linearize: str = "none"
     alpha: float = 1.0
@@ -116,6 +118,11 @@ class Run:
             )
         if self.linearize != "none" and self.sparsity:
             raise ValueError(f"sparsity = {self.sparsity!r}: must be 0 with linearize = {self.linearize!r}")
+        if self.linearize == "tangent" and (
+            self.batch_norm or ("norm" in models.OPTIONS.get(self.model, ()) and self.norm == "batch")
+        ):
+            told = "is of a function of one sample, and batch norm mixes those of a batch; take another network or norm"
+            raise ValueError(f"linearize = 'tangent': the tangent model {told}")
         models.check_width(self.model, self.width)
         if self.dataset == "factorization" and self.loss == "cross_entropy":
             raise ValueError(
@@ -134,9 +141,10 @@ class Run:
         return dataclasses.replace(self, **changes)
 
     @property
-    def options(self) -> dict[str, str | int]:
+    def options(self) -> dict[str, str | int | bool]:
         """The options of `models.build` that this run sets."""
-        return {name: getattr(self, name) for name in ("norm", "patch") if getattr(self, name) != getattr(Run, name)}
+        names = ("norm", "batch_norm", "patch")
+        return {name: getattr(self, name) for name in names if getattr(self, name) != getattr(Run, name)}
 
     def as_dict(self) -> dict:
         """All fields, as a record stores them."""

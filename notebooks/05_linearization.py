@@ -67,11 +67,14 @@ Markdown("Here batch {batch_size}, {epochs} epochs, width {width:g}.".format(**f
 
 
 # %%
+CONSTANT = 0.9  # α²·loss of the best constant answer to ten balanced classes, 1/10 for each: (1 − 1/10)² + 9/10²
+
+
 def scored(found, trained):
     """A table with the runs' test accuracy (%), their α²·training loss, and a name for the legend."""
     found["accuracy"] = 100 * trained["test_accuracy"].to_numpy()
     found["loss"] = found["alpha"] ** 2 * trained["train_loss"].to_numpy()
-    found.loc[(found["status"] == "done") & (found["loss"] > 1), "status"] = "not learned"
+    found.loc[(found["status"] == "done") & (found["loss"] > CONSTANT), "status"] = "not learned"
     found["label"] = [f"SAM, ρ = {rho:g}" if rho else "SGD" for rho in found["rho"]]
     return found
 
@@ -107,7 +110,8 @@ NUMBERS += ["swing", "ascent_stability"]
 # %% [markdown]
 # ## The learning rate
 #
-# η is chosen once, by SGD at α = 1, and serves every other α, ρ and seed. Below is the search, with one seed.
+# η is chosen once, by SGD at α = 1, and serves every other α, ρ and seed. Below is the search, with one seed. `paper`
+# takes what was found at `lite`, for a network of an eighth of the width; its own search is among its runs.
 
 # %%
 search = sweep(experiments.vgg_learning_rate(preset), train=train)
@@ -118,7 +122,7 @@ figure = plots.along(
     title=plots.title("VGG-11 at α = 1, trained by SGD", search, preset),
     panels={"accuracy": "test accuracy (%)", "loss": "training loss"},
     by="lr",
-    levels={"loss": ("untrained", 1.0)},
+    levels={"loss": ("best constant answer", CONSTANT)},
 )
 plots.footnote(figure, search, by="lr")
 plots.save(figure, "fig17_rate", search[["key", "lr", "rho", "seed", "status", "accuracy", "loss"]], preset)
@@ -141,8 +145,9 @@ end = {name: part[part["alpha"] == largest] for name, part in (("sgd", sgd), ("s
 # ## Figure 17a: test accuracy against α (markers are runs, lines go through the mean of the seeds)
 #
 # Beside it, what the paper does not show: the training loss in units that are the same at every α. As labels are
-# one-hot and $\bar f = 0$ at $w_0$, $\alpha^2 L_\alpha$ is 1 for the untrained network. What ends above 1 is worse than
-# untrained: such a run has *not learned*, and its accuracy says nothing of how well lazy training generalizes.
+# one-hot and $\bar f = 0$ at $w_0$, $\alpha^2 L_\alpha$ is 1 for the untrained network; for the best answer that is the
+# same for all samples it is 0.9. What ends above that has *not learned*, and its accuracy says nothing of how well
+# lazy training generalizes.
 
 # %%
 figure = plots.along(
@@ -150,7 +155,7 @@ figure = plots.along(
     title=plots.title("VGG-11, the same network at every α", runs, preset),
     panels={"accuracy": "test accuracy (%)", "loss": "α²·training loss"},
     logs=("loss",),
-    levels={"loss": ("untrained", 1.0)},
+    levels={"loss": ("best constant answer", CONSTANT)},
 )
 shown = ["key", "run_key", "label", "alpha", "rho", "seed", "status"]
 plots.footnote(figure, runs, by="alpha")
@@ -181,23 +186,24 @@ judge(
     both,
 )
 behind = end["sgd"]["accuracy"].mean() - end["small"]["accuracy"].mean()
-losses = f"α²·training loss {end['small']['loss'].mean():.3g}, SGD's {end['sgd']['loss'].mean():.3g}, untrained 1"
-learned = (both["loss"] <= 1).all()
-outcome = f"{behind:.1f} points behind SGD" + ", but it has not learned" * (not learned)
-judge("17a-behind", f"{outcome}: {losses}", behind > 10 if learned else None, both)
-judge("17a-learned", losses, learned, both)
+lost = [name for name, part in (("SGD", end["sgd"]), ("SAM", end["small"])) if (part["loss"] > CONSTANT).any()]
+losses = f"α²·training loss up to {end['small']['loss'].max():.3g}, SGD's {end['sgd']['loss'].max():.3g}"
+outcome = f"{behind:.1f} points behind SGD" + f", where {' and '.join(lost)} did not learn" * bool(lost)
+judge("17a-behind", f"{outcome}: {losses}, the best constant answer's {CONSTANT}", behind > 10, both)
+judge("17a-learned", losses, not lost, both)
+far = large[large["alpha"] == largest]
 judge(
     "17b-radius",
     f"highest stability at ρ = {rhos[-1]:g} and any α: {large['stability'].max():.3f}; "
     f"{(large['status'] == 'diverged').sum()} of {len(large)} runs diverged",
-    not (large["stability"] >= LAZY).any(),  # weights that diverged did not stay where they were
+    None if far["stability"].isna().all() else not (large["stability"] >= LAZY).any(),  # what diverged did not stay
     large,
     without=("missing",),
 )
 if preset == "smoke":
     assert (both["stability"] > LAZY).all() and (large["stability"] < LAZY).all() and behind > 10
 Markdown(
-    lacking(both, large)
+    lacking(both, far)
     or f"At α = {largest:g} SAM with ρ = {rhos[1]:g} ends **{outcome}** ({losses}). Training changes so much of the "
     f"activations: SGD {changed(end['sgd'])}, that SAM {changed(end['small'])}, SAM with ρ = {rhos[-1]:g} "
     f"{changed(end['large'])}."
@@ -275,6 +281,9 @@ Markdown(
     lacking(lazy, sgd, plain)
     or f"SGD at α = {largest:g} is within **{lazy['gap'].max():.2g}** of its tangent model, and its kernel changed by "
     f"{lazy['kernel_change'].max():.2g}."
+    + f" Before training its sharpness times η is {fixed['lr'] * start:.2g}. Beyond {2 * (1 + fixed['momentum']):.2g} "
+    "gradient descent with this momentum would diverge, and a lazy network cannot turn flatter."
+    * recorded
     + f" Up or down, its sharpness ends off that before training by a factor of {told}." * recorded
 )
 
@@ -306,7 +315,7 @@ plots.save(figure, "fig17_distance", runs[columns], preset)
 
 # %% [markdown]
 # The exponent of α in the distance travelled, from the second α on, and at the largest α the distance over the radius,
-# which need not be the same for all radii, and the swing, which is far above 1 for the large ones only:
+# which need not be the same for all radii, and the swing:
 
 
 # %%
@@ -331,8 +340,8 @@ judge(
     f"α to the power {slopes[0]:.2f} for SGD, {slopes[1]:.2f} for SAM at ρ = {rhos[-1]:g}, by {len(fitted)} values of "
     f"α from {fitted[0]:g} to {fitted[-1]:g}",
     abs(slopes[0] + 1) < 0.1 and abs(slopes[1]) < 0.1,
-    sgd,
-    large,
+    sgd[sgd["alpha"] > sgd["alpha"].min()],
+    large[large["alpha"] > large["alpha"].min()],
 )
 if preset == "smoke":
     assert abs(slopes[0] + 1) < 0.1 and abs(slopes[1]) < 0.1
@@ -411,17 +420,23 @@ Markdown(
 
 # %% [markdown]
 # Does linearization make SAM more effective, then? At every α the best of all its radii, fixed and scaled, is chosen on
-# half of the test samples and its gain over SGD taken on the other half (`lib.benefit`). Where SAM gains less than a
-# point at the smallest α, there is no benefit that linearization could take away, and the question is not decided.
+# half of the test samples and its gain over SGD taken on the other half (`lib.benefit`). Linearization would if SAM
+# gained over a point more at some larger α than at the smallest, and over SGD. It does not if SAM gains a point at the
+# smallest α and nowhere more. Between these the question is not decided.
 
 # %%
 BENEFIT = 1.0  # points; the standard error of an accuracy on 5,000 images is up to 0.7
 everything = sweep(dict.fromkeys(m.run for m in [*grid, *experiments.vgg_scaled_radius(preset)]), train=train)
 best = benefit.summary(everything, by="alpha").query("protocol == 'samples'").set_index("alpha")
+first, later = (
+    best["gap"].reindex([runs["alpha"].min()]).max(),
+    best["gap"].drop(runs["alpha"].min(), errors="ignore").max(),
+)
+harmless = first >= BENEFIT and later <= first
 judge(
     "17a-benefit",
     "best gain over SGD " + ", ".join(f"{gain:+.1f} points at α = {alpha:g}" for alpha, gain in best["gap"].items()),
-    best["gap"].iloc[1:].max() <= best["gap"].iloc[0] if best["gap"].iloc[0] >= BENEFIT else None,
+    False if later > max(first, 0) + BENEFIT else True if harmless else None,
     runs,
     scaled,
 )

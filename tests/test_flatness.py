@@ -79,9 +79,9 @@ def test_what_is_drawn_comes_with_its_number_and_error(trained):
     found = flatness.flatness(None, model, batches, RUN, samples=20, batch=4, draws=3)
     assert found["batch_draws"] == 3 and found["density_probes"] == 4
     assert len(found["density_nodes"]) % 4 == 1 and found["density_nodes"][-1] == 0  # and the null space
-    for k in (3, 4):
+    for k, name in ((2, "batch_s2_drawn"), (3, "batch_s3"), (4, "batch_s4")):
         expected, error = flatness.batch_moment(model, "squared", x, y, k, 4, 3, seed=RUN.seed)
-        assert (found[f"batch_s{k}"], found[f"batch_s{k}_error"]) == (expected.value, error)
+        assert (found[name], found[f"{name}_error"], found[f"{name}_converged"]) == (expected.value, error, True)
     norms = []
     for index in flatness._batches(20, 4, 3, RUN.seed):
         loss = (model(x[index]) - nn.functional.one_hot(y[index], 10)).square().sum(1).mean()
@@ -90,6 +90,16 @@ def test_what_is_drawn_comes_with_its_number_and_error(trained):
     assert found["batch_gradient_error"] == pytest.approx(torch.stack(norms).std().item() / 3**0.5)
     alone = flatness.flatness(None, model, batches, RUN, samples=20, batch=4, draws=1)
     assert alone["batch_s3_error"] is None and alone["batch_gradient_error"] is None
+
+
+def test_a_moment_from_few_draws_is_an_estimate_from_above(trained):
+    """Given s₂(B) = s₂/√B exactly, then the mean over many estimates from two draws each is well above it."""
+    model, batches = trained
+    x, y = batches.balanced(20)
+    exact = flatness.flatness(None, model, batches, RUN, samples=20, batch=4, draws=1)["batch_s2"]
+    few = [flatness.batch_moment(model, "squared", x, y, 2, 4, 2, seed=seed)[0].eigenvalue for seed in range(40)]
+    mean = torch.tensor(few).mean().item()
+    assert mean - 3 * torch.tensor(few).std().item() / 40**0.5 > exact**2
 
 
 @pytest.mark.parametrize("k", [2, 3, 4])

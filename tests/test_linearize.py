@@ -307,6 +307,11 @@ def test_diverged_weights_and_no_samples_are_refused():
         next(broken.parameters())[0] = torch.nan
     with pytest.raises(ValueError, match="after has weights that are NaN or infinite"):
         activation_stability(model, broken, samples())
+    with torch.no_grad():
+        for weights, sound in zip(broken.parameters(), model.parameters(), strict=True):
+            weights.copy_(1e200 * sound)  # finite, but what they put out is not
+    with pytest.raises(ValueError, match="NaN or infinity at a ReLU"):
+        activation_stability(model, broken, 1e200 * samples())
 
 
 # Tangent kernels

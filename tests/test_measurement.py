@@ -1,5 +1,6 @@
 """What is measured on trained networks: specified, taken in the call that trains, filed, and found again."""
 
+import hashlib
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,30 @@ def test_run_kind_and_options_make_the_key():
     ]
     assert len({m.key for m in some} | {RUN.key}) == 5
     assert len(set(some)) == 4
+
+
+def test_a_raised_recipe_changes_the_key_of_its_kind_alone_and_disowns_earlier_records(monkeypatch):
+    monkeypatch.setattr(measurement, "RECIPES", {})
+    first, other = Measurement(RUN, "landscape", SMALL), Measurement(RUN, "laziness")
+    keys, stored = (first.key, other.key), {"measurement": first.as_dict()}
+    assert stored["measurement"]["recipe"] == 1
+    # The key as it was before there were recipes, and a record of that time.
+    text = json.dumps(["landscape", RUN.key, SMALL], sort_keys=True, separators=(",", ":"))
+    assert first.key == hashlib.sha256(text.encode()).hexdigest()[:16]
+    before = {"measurement": {name: part for name, part in first.as_dict().items() if name != "recipe"}}
+    assert Measurement.of_record(before) == Measurement.of_record(stored) == first
+
+    monkeypatch.setattr(measurement, "RECIPES", {"landscape": 2})
+    assert first.key != keys[0] and other.key == keys[1]
+    assert Measurement.of_record({"measurement": first.as_dict()}) == first
+    for earlier in (before, stored):
+        with pytest.raises(ValueError, match="recipe = 1: landscape now has 2, which measures something else"):
+            Measurement.of_record(earlier)
+
+
+def test_flatness_is_measured_by_its_second_recipe():
+    """Since it has the drawn estimate of s₂ of batches and four probes of the density."""
+    assert Measurement(RUN, "flatness").recipe == 2 and Measurement(RUN, "landscape").recipe == 1
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ DEFAULTS = {
     "alpha": 1.0,
     "recipe": 1,
     "norm": "batch",
+    "batch_norm": False,
     "patch": 4,
 }
 
@@ -96,9 +97,10 @@ def test_every_field_is_in_the_key():
     keys |= {Run(optimizer="sam", rho=rho).key for rho in (0.1, 0.10000000000000002)}  # to the last bit
     keys |= {Run(dataset="digits", model="vit", width=32, patch=patch).key for patch in (2, 4)}
     keys |= {Run(linearize=form, loss="squared", alpha=a).key for form in ("centered", "tangent") for a in (1, 30)}
-    assert len(keys) == 1 + len(OTHERS) + 2 + 2 + 4
+    keys |= {Run(model="vgg11", width=4, batch_norm=norm).key for norm in (False, True)}
+    assert len(keys) == 1 + len(OTHERS) + 2 + 2 + 4 + 2
     assert all(len(key) == 16 and set(key) <= set("0123456789abcdef") for key in keys)
-    apart = {"rho", "patch", "linearize", "alpha", "recipe"}
+    apart = {"rho", "batch_norm", "patch", "linearize", "alpha", "recipe"}
     assert set(OTHERS) | apart == {field.name for field in dataclasses.fields(Run)}
 
 
@@ -228,6 +230,11 @@ def test_values_that_do_not_go_together_are_refused():
         Run(dataset="digits", model="vit", width=32, sparsity=0.9)
     with pytest.raises(ValueError, match=r"norm = 'group': a mlp has no norm to choose"):
         Run(norm="group")
+    with pytest.raises(ValueError, match=r"batch_norm = True: a mlp has no batch_norm to choose"):
+        Run(batch_norm=True)
+    for network in (dict(model="vgg11", batch_norm=True), dict(model="resnet18")):
+        with pytest.raises(ValueError, match=r"linearize = 'tangent': .* batch norm mixes those of a batch"):
+            Run(width=4, linearize="tangent", **network)
     with pytest.raises(ValueError, match=r"patch = 8: a mlp has no patch to choose; leave it at 4"):
         Run(patch=8)
     with pytest.raises(ValueError, match=r"patch = 3: cannot tile images of 8×8; 1, 2, 4, 8 can"):

@@ -440,11 +440,16 @@ def test_alpha_divides_the_targets():
     assert loop.evaluate("test")[0]["loss"] == pytest.approx(1 / 2500, rel=1e-6)
 
 
-@pytest.mark.parametrize("form", ["centered", "tangent"])
-def test_a_linearized_run_starts_from_the_network_of_its_seed_and_is_trained_and_resumed(form, tmp_path):
-    run = VGG.but(linearize=form, alpha=2.0, lr=0.01, optimizer="sam", rho=0.01, seed=3)
+@pytest.mark.parametrize(
+    ("form", "batch_norm", "lr"), [("centered", False, 0.01), ("centered", True, 1e-4), ("tangent", False, 0.01)]
+)
+def test_a_linearized_run_starts_from_the_network_of_its_seed_and_is_trained_and_resumed(
+    form, batch_norm, lr, tmp_path
+):
+    run = VGG.but(linearize=form, batch_norm=batch_norm, alpha=2.0, lr=lr, optimizer="sam", rho=0.01, seed=3)
     loop = train.Loop([run], CPU)
-    plain = models.build("vgg11", width=1, in_shape=(1, 8, 8), classes=10, seed=3)
+    plain = models.build("vgg11", width=1, in_shape=(1, 8, 8), classes=10, seed=3, batch_norm=batch_norm)
+    assert any(isinstance(m, nn.BatchNorm2d) for m in loop.model.modules()) == batch_norm
     frozen = loop.model.initial.state_dict()
     assert all(torch.equal(frozen[name], p) for name, p in plain.named_parameters())
     whole = fit(run)

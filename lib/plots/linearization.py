@@ -43,7 +43,7 @@ def along(
                 runs = tidy[tidy["label"] == name]
                 line, marker = RADII[sam.index(name)] if name in sam else ("-", "o")
                 look = {"color": COLOURS["SAM" if name in sam else "SGD"], "marker": marker}
-                done = runs.dropna(subset=column)
+                done = runs[runs["status"].isin(["done", "not learned"])].dropna(subset=column)
                 learned, not_learned = done.query("status == 'done'"), done.query("status == 'not learned'")
                 axis.plot(learned[by], learned[column], ls="", ms=4, alpha=0.5, **look)
                 axis.plot(not_learned[by], not_learned[column], ls="", ms=7, mfc="white", zorder=3, **look)
