@@ -63,7 +63,7 @@ def gaps(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> pandas.D
     seed; rho, the chosen one (its geometric mean over folds); sgd and sam, the accuracies (%); gap (percentage points);
     searched, from how many ρ it was chosen; radii, how many the table asks for; complete, whether those seeds have
     records at every ρ: a search that is still under way has less luck to choose from, so such cells are not to be
-    compared with others.
+    compared with others; keys, of the runs that ρ was chosen from and of the reference, in one string.
 
     A seed counts if the reference is done and SAM has records at the same ρ as for the other seeds that count: of all
     such groups of seeds the one with the most ρ, then the largest, then that of the smallest seed. So no search is
@@ -77,7 +77,7 @@ def gaps(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> pandas.D
         for reference in cell.references:
             rows += [cell.labels | {"reference": reference} | row for row in cell.gaps(reference)]
     columns = [*_columns(by), "parameters", "reference", "protocol", "seed", "rho", "sgd", "sam", "gap"]
-    columns += ["searched", "radii", "complete"]
+    columns += ["searched", "radii", "complete", "keys"]
     kinds = dict.fromkeys(("rho", "sgd", "sam", "gap"), float)
     kinds |= dict.fromkeys(("parameters", "seed", "searched", "radii"), int)
     kinds |= {"complete": bool, **table.dtypes[_columns(by)]}  # also where there is no row
@@ -148,6 +148,17 @@ def highest(accuracies: np.ndarray) -> np.ndarray:
     """
     means = np.mean(accuracies, axis=1)
     return np.flatnonzero(means >= means.max() - TIE)
+
+
+def mark_failures(table: pandas.DataFrame) -> pandas.DataFrame:
+    """The table of `sweep` with the status "not learned" for each run that is done and whose final test accuracy is
+    below three times chance (below one half, of fewer than six classes): for what is said under a figure, as `gaps` and
+    all means keep such runs."""
+    done, failed = table["status"] == "done", pandas.Series(False, table.index)
+    for dataset in table["dataset"][done].unique():
+        limit = min(3 / data.shapes(dataset)[0], 0.5)
+        failed |= done & (table["dataset"] == dataset) & (table["test_accuracy"] < limit)
+    return table.assign(status=table["status"].mask(failed, "not learned"))
 
 
 def left_out(partial: Sequence[int]) -> str:
@@ -228,6 +239,10 @@ class Cell:
         """Whether ρ is the smallest or the largest that the table asks for, so that a better one may lie beyond."""
         return rho in (self.sam["rho"].min(), self.sam["rho"].max())
 
+    def keys(self, seeds: Sequence[int]) -> str:
+        """Of the runs of SAM for these seeds, from which a ρ is chosen, in one string."""
+        return " ".join(self.sam["key"][self.sam["seed"].isin(seeds) & (self.sam["status"] != "missing")])
+
     def counts(self, reference: str) -> dict[str, int]:
         status = pandas.concat([self.sam, self.reference(reference)])["status"]
         return {name: int((status == name).sum()) for name in ("missing", "diverged")} | {"runs": len(status)}
@@ -241,6 +256,7 @@ class Cell:
         told = {"searched": len(rhos), "radii": len(set(self.sam["rho"])), "complete": self.complete(reference)}
         sam = {part: found.to_numpy() for part, found in search.items()}
         sgd = self.reference(reference).set_index("seed").loc[seeds]
+        keys = self.keys(seeds) + " " + sgd["key"].to_numpy()
         sgd = {part: 100 * sgd[column].to_numpy() for part, column in PARTS.items()}
         for (protocol, folds), (i, seed) in itertools.product(PROTOCOLS.items(), enumerate(seeds)):
             on = [j for j in range(len(seeds)) if j != i or not folds[0].others]
@@ -249,7 +265,7 @@ class Cell:
                 at_best = 100 * np.mean([sam[fold.report][k, i] for fold, k in zip(folds, best, strict=True)])
                 base = np.mean([sgd[fold.report][i] for fold in folds])
                 row = {"protocol": protocol, "seed": seed, "rho": _middle(rhos[best])}
-                yield row | {"sgd": base, "sam": at_best, "gap": at_best - base} | told
+                yield row | {"sgd": base, "sam": at_best, "gap": at_best - base} | told | {"keys": keys[i]}
 
 
 def cells(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> Iterator[Cell]:

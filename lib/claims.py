@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pandas
 
 from lib import paths
-from lib.experiments import check_preset
+from lib.experiments import PRESETS, check_preset
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,10 @@ CLAIMS = {
         "3c-unbiased": Claim(
             "beyond the paper", "With ρ so chosen the gap grows with the number of parameters: ImageNet and ResNet-50"
         ),
-        "twice": Claim("beyond the paper", "A gap is left over SGD that may take as many gradients as SAM"),
+        "twice": Claim(
+            "beyond the paper",
+            "Where ρ is chosen on other seeds and test samples, a gap is left over SGD with as many gradients as SAM",
+        ),
     },
     "04_sparsity": {
         "7-grows": Claim(
@@ -181,20 +184,22 @@ class Book:
         }
         self._write()
 
-    def record(self, name: str, *, measured: str, holds: bool | None, keys: Iterable[str] = ()) -> None:
+    def record(self, name: str, *, measured: str, holds: bool | None, keys: Iterable[str] = ()) -> str:
         """Say what was measured (with its unit and its spread) and whether the claim holds; None: it was not tested.
 
-        keys: of the records that the number comes from. Raises ValueError for a claim that the notebook has not.
+        keys: of the records that the number comes from. Returns the verdict.
+        Raises ValueError for a claim that the notebook has not.
         """
         if name not in self._rows:
             raise ValueError(f"claim = {name!r}: {self.notebook} has {', '.join(self._rows)}")
         verdict = "not tested" if holds is None else "supported" if holds else "not supported"
         self._rows[name] |= {"measured": measured, "verdict": verdict, "keys": sorted(set(keys))}
         self._write()
+        return verdict
 
-    def table(self) -> pandas.DataFrame:
-        """One row a claim: source, claim, measured, verdict."""
-        return pandas.DataFrame.from_dict(self._rows, orient="index").drop(columns="keys", errors="ignore")
+    def table(self, *names: str) -> "Markdown":
+        """These claims, or all, as in claims.md."""
+        return Markdown("\n".join(_rows(self._rows[name] for name in names or self._rows)))
 
     def _write(self):
         folder = paths.figures() / self.preset
@@ -209,19 +214,35 @@ class Book:
         _replace(folder / "claims.md", _markdown(book, self.preset))
 
 
+class Markdown(str):
+    """A text that a notebook shows as Markdown, and so a table of texts with the whole of each."""
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
 def _markdown(book: dict, preset: str) -> str:
-    lines = [f"# Claims at the preset {preset}", ""]
+    lines = [f"# Claims at the preset {preset}", "", f"{preset}: {PRESETS[preset]}.", ""]
     for notebook, rows in sorted(book.items()):
-        lines += [f"## {notebook}", "", "| claim | source | measured | verdict |", "|---|---|---|---|"]
-        lines += [f"| {r['claim']} | {r['source']} | {r['measured']} | {r['verdict']} |" for r in rows.values()]
-        lines.append("")
+        lines += [f"## {notebook}", "", *_rows(rows.values()), ""]
     return "\n".join(lines)
+
+
+def _rows(rows: Iterable[dict]) -> list[str]:
+    columns = ("claim", "source", "measured", "verdict")
+    texts = [columns, ["---"] * 4, *([row[name].replace("|", "\\|") for name in columns] for row in rows)]
+    return [f"| {' | '.join(line)} |" for line in texts]
 
 
 def _replace(file, text: str) -> None:
     temporary = file.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, file)
+
+
+def keys(*tables: pandas.DataFrame) -> list[str]:
+    """Of the runs in these tables that have a record."""
+    return [key for table in tables for key in table["key"][table["status"] != "missing"]]
 
 
 def lacking(*tables: pandas.DataFrame, without: Iterable[str] = ("missing", "diverged")) -> str:

@@ -12,12 +12,14 @@ import math
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import fields
 
 import pandas
 import torch
 from torch import nn
 
 from lib import benefit, data, models, sparsity
+from lib.runs import Run
 
 # Sparse tensor cores take 2 of every 4 inputs at twice the dense rate in half precision and know no other pattern, so
 # that 1:4 runs as 2:4, on inputs filled up to a multiple of four. Every other mask runs through the dense product.
@@ -69,7 +71,7 @@ def layers(table: pandas.DataFrame) -> pandas.DataFrame:
     shown = shown[shown["kept"].notna() | (shown["sparsity"] == 0)]
     for row in shown.drop_duplicates(["width", "sparsity", "pruner", "seed"]).itertuples():
         network = {name: getattr(row, name) for name in ("width", "sparsity", "pruner")}
-        count = benefit.parameters(row)
+        count = benefit.parameters(Run(**{field.name: getattr(row, field.name) for field in fields(Run)}))
         for i, (name, (shape, dense)) in enumerate(_sizes(row.dataset, row.model, row.width).items()):
             weights, inputs = shape.numel(), shape[1]
             kept = row.kept[name] if row.sparsity else weights

@@ -8,7 +8,6 @@ stack that it trains in.
 """
 
 import contextlib
-import functools
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -125,12 +124,7 @@ def _begun(store: str | Path | None) -> Iterator[Group]:
 
 def cost(run: Run) -> float:
     """Roughly the work of a run, in any unit: parameters × gradients × epochs."""
-    return _parameters(run.dataset, run.model, run.width, run.loss) * (1 + (run.rho > 0)) * run.epochs
-
-
-@functools.cache
-def _parameters(dataset: str, model: str, width: float, loss: str) -> int:
-    return ensemble.parameters(Run(dataset=dataset, model=model, width=width, loss=loss))
+    return ensemble.parameters(run) * (1 + (run.rho > 0)) * run.epochs
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:

@@ -196,11 +196,11 @@ def describe_scaling(found: Scaling) -> str:
     if not found.cells:
         return told
     low, high = found.ties
-    spread = f" ({found.low:+.2f} to {found.high:+.2f} over resamples of the seeds)"
+    spread = f" ({found.low:+z.2f} to {found.high:+z.2f} over resamples of the seeds)"
     spread = "" if math.isnan(found.low) else spread
-    tied = f", {low:+.2f} to {high:+.2f} by other choices among equal ρ" if high > low else ""
+    tied = f", {low:+z.2f} to {high:+z.2f} by other choices among equal ρ" if high > low else ""
     edge = f"; at the edge of the grid, only bounds: {found.edges} of {len(found.cells)} ρ*" if found.edges else ""
-    return f"exponent {found.exponent:+.2f}{spread}{tied}{edge}; log₁₀ ρ*: {told}"
+    return f"exponent {found.exponent:+z.2f}{spread}{tied}{edge}; log₁₀ ρ*: {told}"
 
 
 def _rho_star(searches: list[pandas.DataFrame], sample: np.ndarray) -> np.ndarray:

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas
+from scipy import stats
 
 from lib import benefit
 
 ZERO = 0.01  # nats, under which a training loss counts as zero: a probability of 99% for the right class
+SMOOTH = 2  # the F ratio under which we call a trend continuous; nothing in the paper, or in statistics, sets it
 QUANTITIES = {
     "test accuracy": ("test_accuracy", 100),
     "training loss": ("train_loss", 1),
@@ -59,6 +61,19 @@ def of(points: pandas.DataFrame, quantity: str, method: str, beyond: float = 0) 
     return points[same & points["complete"] & (points["parameters"] >= beyond)]
 
 
+def at_zero_loss(gaps: pandas.DataFrame, since: float) -> tuple[str, bool | None]:
+    """By how much the gaps of the cells from `since` parameters on, which `interpolates` gives, are above those of the
+    others: in words, and whether they are; None with the reason where that cannot be told."""
+    if gaps.empty:
+        return "no network has a complete search", None
+    if math.isnan(since):
+        return "SGD does not bring the largest network there", None
+    inside = gaps["parameters"] >= since
+    if inside.all() or not inside.any():
+        return f"{'only' if inside.all() else 'no'} such networks have a complete search", None
+    return above_zero(inside_over_outside(gaps, since))
+
+
 def inside_over_outside(gaps: pandas.DataFrame, since: float) -> pandas.Series:
     """By how much, for each seed, the mean gap of the cells from `since` parameters on is above that of the others;
     empty where there are not both."""
@@ -85,6 +100,16 @@ def lowered(points: pandas.DataFrame) -> pandas.DataFrame:
     return both.assign(value=both["value_sgd"] - both["value_sam"])[["parameters", "seed", "value"]]
 
 
+def matched(gaps: pandas.DataFrame) -> pandas.DataFrame:
+    """Of `benefit.gaps` the rows over SGD for twice the epochs, and with the same networks, seeds and runs of SAM those
+    over SGD for as many epochs as SAM; only where there are both."""
+    same = ["parameters", "protocol", "seed"]
+    plain = gaps.loc[gaps["reference"] == "SGD", [*same, "sgd"]]
+    longer = gaps[gaps["reference"] != "SGD"].merge(plain, on=same, suffixes=("", "_plain"))
+    shorter = longer.assign(reference="SGD", sgd=longer["sgd_plain"], gap=longer["sam"] - longer["sgd_plain"])
+    return pandas.concat([longer, shorter], ignore_index=True).drop(columns="sgd_plain")
+
+
 def overall(gaps: pandas.DataFrame) -> pandas.DataFrame:
     """The gap of a whole sweep for each reference and protocol: averaged over its cells for each seed, then its mean
     over seeds with Student's 95% interval. Only seeds that all cells have; cells whose search is not complete are left
@@ -108,11 +133,18 @@ def overall(gaps: pandas.DataFrame) -> pandas.DataFrame:
         row = {"reference": reference, "protocol": protocol, "gap": wide.mean(), "low": low, "high": high}
         rows.append(row | {"cells": part["parameters"].nunique(), "seeds": len(wide), "partial": partial})
     columns = ["reference", "protocol", "gap", "low", "high", "cells", "seeds", "partial"]
-    return pandas.DataFrame(rows, columns=columns)
+    kinds = dict.fromkeys(("gap", "low", "high"), float) | dict.fromkeys(("cells", "seeds"), int)
+    return pandas.DataFrame(rows, columns=columns).astype(kinds)
+
+
+def gap_in_words(row) -> str:
+    """A row of `overall` in words."""
+    return f"{row.gap:+.2f} points (95% {row.low:+.2f} to {row.high:+.2f}){benefit.left_out(row.partial)}"
 
 
 def best_rhos(tables: Mapping[str, pandas.DataFrame]) -> pandas.DataFrame:
-    """What Figure 5 plots: workload, parameters, seed ("all", or the one that chose alone), rho.
+    """What Figure 5 plots: workload, parameters, seed ("all", or the one that chose alone), rho, edge (whether that is
+    the smallest or the largest that was tried, and so only a bound), keys (of the runs it was chosen from).
 
     Of cells whose search is complete; a workload without any has one row of NaN.
     """
@@ -121,26 +153,26 @@ def best_rhos(tables: Mapping[str, pandas.DataFrame]) -> pandas.DataFrame:
         cells = [cell for cell in benefit.cells(table) if cell.complete("SGD")]
         rows += [{"workload": workload}] * (not cells)
         for cell in cells:
-            choices = {"all": cell.best()} | cell.alone()
-            rows += [
-                {"workload": workload, "parameters": cell.labels["parameters"], "seed": str(seed), "rho": rho}
-                for seed, rho in choices.items()
-            ]
-    return pandas.DataFrame(rows, columns=["workload", "parameters", "seed", "rho"])
+            of = {"workload": workload, "parameters": cell.labels["parameters"]}
+            for seed, rho in ({"all": cell.best()} | cell.alone()).items():
+                keys = cell.keys(cell.seeds("SGD") if seed == "all" else [seed])
+                rows.append(of | {"seed": str(seed), "rho": rho, "edge": cell.edge(rho), "keys": keys})
+    return pandas.DataFrame(rows, columns=["workload", "parameters", "seed", "rho", "edge", "keys"])
 
 
 def selection(gaps: Mapping[str, pandas.DataFrame]) -> pandas.DataFrame:
     """What the figure of the protocols plots, from `benefit.gaps` of each workload: the gap over SGD of every protocol
-    and seed in the cells whose search is complete, with its mean and standard error (error) over seeds.
+    and seed in the cells whose search is complete, with its mean and standard error (error) over seeds, and keys.
 
     A workload without any has one row of NaN.
     """
     columns = ["workload", "width", "parameters", "protocol", "seed", "rho", "sgd", "sam", "gap"]
-    parts = [pandas.DataFrame(columns=[*columns, "mean", "error"])]
+    parts = [pandas.DataFrame(columns=[*columns, "mean", "error", "keys"])]
     for workload, found in gaps.items():
         shown = found[(found["reference"] == "SGD") & found["complete"]].assign(workload=workload)[columns]
         over_seeds = shown.groupby(["width", "protocol"])["gap"]
         shown = shown.assign(mean=over_seeds.transform("mean"), error=over_seeds.transform("sem"))
+        shown["keys"] = found["keys"]
         parts.append(shown if len(shown) else pandas.DataFrame({"workload": [workload]}))
     return pandas.concat(parts[1:] or parts, ignore_index=True).reindex(columns=parts[0].columns)
 
@@ -165,13 +197,14 @@ def accuracies(table: pandas.DataFrame) -> pandas.DataFrame:
     return tidy[columns].astype({"complete": bool})
 
 
-def roughness(accuracies: pandas.DataFrame) -> list[float]:
-    """For every width the F ratio of the lack of fit of accuracy to a parabola in log ρ: how far the means over seeds
-    are from it, over what the scatter of the seeds lets expect; about 1 for a smooth trend.
+def roughness(accuracies: pandas.DataFrame) -> pandas.DataFrame:
+    """For every width the lack of fit of accuracy to a parabola in log ρ. Columns: ratio, F, how far the means over
+    seeds are from it, over what the scatter of the seeds lets expect, about 1 for a smooth trend; p, the chance of one
+    as large then, if that scatter is normal and the same at every ρ.
 
     Widths with fewer than four ρ, or fewer than two seeds at each, are left out.
     """
-    ratios = []
+    rows = []
     for _, runs in accuracies[accuracies["optimizer"] == "sam"].groupby("width"):
         groups = [g["accuracy"].to_numpy() for _, g in runs.groupby("rho")]
         if len(groups) < 4 or min(map(len, groups)) < 2:
@@ -179,9 +212,21 @@ def roughness(accuracies: pandas.DataFrame) -> list[float]:
         x, y = np.log(runs["rho"]), runs["accuracy"]
         residual = np.sum((y - np.polyval(np.polyfit(x, y, 2), x)) ** 2)
         pure = sum(np.sum((g - g.mean()) ** 2) for g in groups)
-        free = len(y) - len(groups)
-        ratios.append(float((residual - pure) / (len(groups) - 3) / (pure / free)))
-    return ratios
+        lack, free = len(groups) - 3, len(y) - len(groups)
+        ratio = float((residual - pure) / lack / (pure / free))
+        rows.append({"ratio": ratio, "p": stats.f.sf(ratio, lack, free)})
+    return pandas.DataFrame(rows, columns=["ratio", "p"], dtype=float)
+
+
+def continuous(accuracies: pandas.DataFrame) -> tuple[str, bool | None]:
+    """Whether the median F of `roughness` is below SMOOTH, in words with Fisher's combined p; None without any F."""
+    found = roughness(accuracies)
+    if found.empty:
+        return "no network has four ρ with two seeds", None
+    middle, p = found["ratio"].median(), stats.combine_pvalues(found["p"], "fisher").pvalue
+    told = f"F = {middle:.2g} in the median of {len(found)} network{'s' * (len(found) != 1)}"
+    told += f" (threshold, of our choice: {SMOOTH}); Fisher's combined p of smooth trends = {p:.2g}"
+    return told, bool(middle < SMOOTH)
 
 
 def listed(parts: Iterable[tuple[str, str]]) -> str:

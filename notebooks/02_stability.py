@@ -240,7 +240,7 @@ Markdown(
 # %%
 for name, told, holds in minima.comparisons(flat):
     book.record(name, measured=told, holds=holds, keys=done["key"])
-book.table().loc["2ab-flatter":"2-higher", ["measured", "verdict"]]
+book.table("2ab-flatter", "2c-uniform", "2c-falls", "2-higher")
 
 # %% [markdown]
 # ## Do the weights agree with the conditions (7)?

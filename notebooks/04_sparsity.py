@@ -35,7 +35,7 @@ import torch
 from IPython.display import Markdown
 
 from lib import benefit, costs, experiments, models, plots, sparse_benefit, sparsity
-from lib.claims import Book
+from lib.claims import Book, keys
 from lib.sweep import sweep
 
 book = Book("04_sparsity", preset)
@@ -107,7 +107,8 @@ Markdown(
 # paper does, on the numbers that are then reported, which favours SAM in every cell. On the right it is chosen on the
 # other seeds and the other half of the test samples. Dots are seeds, squares their means; a hollow dot is of a network
 # whose search for ρ is not complete, and is in no mean. The numbers above the panels are the widths of the networks
-# that were pruned. A sparsity is the share of the weights that is removed; biases and norms are not counted.
+# that were pruned. A sparsity is the share of the weights that is removed; biases and norms are not counted. A run that
+# ends below three times chance is named under the figure as one that has not learned; it stays in all means.
 
 # %%
 PANELS = {"paper": "ρ* chosen on what is reported", "both": "ρ* chosen on other seeds and samples"}
@@ -123,7 +124,7 @@ def draw_gap(table, what):
     axes = dict(x="removed", xlabel="weights removed (%)", ylabel="SAM − SGD, test accuracy (points)", xlim=(-3, 101))
     axes |= dict(panels=PANELS.values(), above="width")
     figure = plots.by_pruner(gap_points(table), title=plots.title(what, table, preset), **axes)
-    return plots.footnote(figure, table)
+    return plots.footnote(figure, benefit.mark_failures(table))
 
 
 tidy = gap_points(large)
@@ -145,12 +146,12 @@ plots.save(draw_gap(large, f"ResNet-18 pruned to {large_count}"), "fig07", tidy,
 def judge(figure, table):
     told = {"grows": sparse_benefit.grows(table), "snip": sparse_benefit.clearer(table)}
     for claim, (text, holds) in told.items():
-        book.record(f"{figure}-{claim}", measured=text, holds=holds, keys=table["key"])
+        book.record(f"{figure}-{claim}", measured=text, holds=holds, keys=keys(table))
     return Markdown(f"- random masks: {told['grows'][0]}\n- {told['snip'][0]}")
 
 
 told, holds = sparse_benefit.size(large)
-book.record("7-size", measured=told, holds=holds, keys=large["key"])
+book.record("7-size", measured=told, holds=holds, keys=keys(large))
 judge("7", large)
 
 # %% [markdown]
@@ -180,7 +181,8 @@ def rho_points(tables):
 def draw_rho(tidy, what, table, panels):
     searched = sorted(set(table["rho"]) - {0})
     axes = dict(x="label", xlabel="weights removed", ylabel="ρ*", log="y", joined=False, yticks=searched, panels=panels)
-    return plots.footnote(plots.by_pruner(tidy, title=plots.title(what, table, preset), **axes), table)
+    figure = plots.by_pruner(tidy, title=plots.title(what, table, preset), **axes)
+    return plots.footnote(figure, benefit.mark_failures(table))
 
 
 tidy = rho_points({small_count: small, large_count: large})
@@ -190,7 +192,7 @@ plots.save(draw_rho(tidy, "Best radius of ResNet-18", resnets, [small_count, lar
 # %%
 few, many = sparse_benefit.depends(small), sparse_benefit.same(large)
 for (claim, table), (told, holds) in zip({"8-pattern": small, "8-same": large}.items(), (few, many), strict=True):
-    book.record(claim, measured=told, holds=holds, keys=table["key"])
+    book.record(claim, measured=told, holds=holds, keys=keys(table))
 Markdown(f"At {small_count}: {few[0]}. At {large_count}: {many[0]}.")
 
 # %% [markdown]
@@ -219,7 +221,7 @@ plots.save(draw_rho(tidy, "Best radius of the 3-layer MLP", mlps, [mlp_count]), 
 
 # %%
 told, holds = sparse_benefit.depends(mlps)
-book.record("16-pattern", measured=told, holds=holds, keys=mlps["key"])
+book.record("16-pattern", measured=told, holds=holds, keys=keys(mlps))
 Markdown(told)
 
 # %% [markdown]
@@ -235,7 +237,7 @@ better = pandas.concat([sparse_benefit.advantage(table).assign(network=name) for
 is_mlp = better["network"] == "MLP"
 for claim, rows, table in (("6-better", ~is_mlp, resnets), ("6-better-mlp", is_mlp, mlps)):
     told, holds = sparse_benefit.better(better[rows])
-    book.record(claim, measured=told, holds=holds, keys=table["key"])
+    book.record(claim, measured=told, holds=holds, keys=keys(table))
 better[["network", "pruner", "points", "low", "high", "cells", "lacking"]].round(2)
 
 # %% [markdown]
@@ -319,7 +321,7 @@ tidy = pandas.concat(
 axes = dict(x="cost", xlabel="cost of a pass, small dense network = 1", ylabel="SAM − SGD (points), unbiased ρ*")
 title = plots.title("The gap of the MLP against its cost", perceptrons, preset)
 figure = plots.by_pruner(tidy, title=title, log="x", joined=False, panels=COSTS.values(), **axes)
-plots.save(plots.footnote(figure, perceptrons), "figS2", tidy, preset)
+plots.save(plots.footnote(figure, benefit.mark_failures(perceptrons)), "figS2", tidy, preset)
 
 # %% [markdown]
 # ## Structured beside unstructured
@@ -340,11 +342,11 @@ tidy = tidy.sort_values("width", kind="stable")
 axes = dict(x="network", xlabel="pattern, and masks of its count", ylabel="SAM − SGD, test accuracy (points)")
 title = plots.title("N:M patterns beside unstructured masks", structured, preset)
 figure = plots.by_pruner(tidy, title=title, joined=False, panels=PANELS.values(), **axes)
-plots.save(plots.footnote(figure, structured), "figS3", tidy, preset)
+plots.save(plots.footnote(figure, benefit.mark_failures(structured)), "figS3", tidy, preset)
 
 # %%
 told, holds = sparse_benefit.structured(structured)
-book.record("8-structured", measured=told, holds=holds, keys=structured["key"])
+book.record("8-structured", measured=told, holds=holds, keys=keys(structured))
 assert not train or (everything["status"].ne("missing").all() and structured["status"].ne("missing").all())
 unbiased = tidy[(tidy["protocol"] == sparse_benefit.UNBIASED) & tidy["complete"]]
 unbiased.groupby(["network", "pruner"], sort=False)[["sgd", "sam", "gap"]].mean().round(2)

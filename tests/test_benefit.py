@@ -210,6 +210,18 @@ def test_the_chosen_runs_are_those_the_paper_compares():
     assert set(found["parameters"]) == {266_610}
 
 
+def test_runs_below_three_times_chance_are_marked_and_stay_in_the_gap():
+    runs = table(row(0.29, seed=0), row(0.31, seed=1), row(0.95, seed=0, rho=0.1), row(0.1, seed=1, rho=0.1))
+    runs.loc[len(runs)] = row(0.0, seed=2, status="missing")
+    assert benefit.mark_failures(runs)["status"].tolist() == ["not learned", "done", "done", "not learned", "missing"]
+    assert set(runs["status"]) == {"done", "missing"}  # the table itself is as it was
+    assert of(benefit.gaps(runs))["gap"].tolist() == pytest.approx([66, -21])
+    many = table(row(0.004, dataset="imagenet"), row(0.002, dataset="imagenet", seed=1))
+    assert benefit.mark_failures(many)["status"].tolist() == ["done", "not learned"]  # of 1000 classes
+    no_classes = table(row(math.nan, dataset="factorization", model="linear2", width=4, loss="squared"))
+    assert benefit.mark_failures(no_classes)["status"].tolist() == ["done"]
+
+
 # ---------------------------------------------------------------------------------------------- parameters
 
 
@@ -219,11 +231,11 @@ def test_parameters_of_a_dense_run_are_those_of_its_network():
 
 
 def test_parameters_of_a_vit_depend_on_its_patch():
-    run = Run(dataset="digits", model="vit", width=32, patch=2)
+    run = Run(dataset="digits", model="vit", width=32, patch=8)
     count = models.count_parameters(train.Batches(run, torch.device("cpu")).network(run)[0])
     assert benefit.parameters(run) == ensemble.parameters(run) == count
-    # Fewer weights in the projection of a patch, more learned positions.
-    assert count - benefit.parameters(run.but(patch=4)) == 32 * (2**2 - 4**2) + 32 * (16 - 4)
+    # More weights in the projection of a patch, fewer learned positions.
+    assert count - benefit.parameters(run.but(patch=4)) == 32 * (8**2 - 4**2) + 32 * (1 - 4)
 
 
 @pytest.mark.parametrize("pruner", ["random", "snip"])

@@ -31,6 +31,22 @@ def test_the_verdict_follows_the_condition(figures, holds, verdict):
     assert f"| 0.1 | {verdict} |" in (figures / "smoke" / "claims.md").read_text()
 
 
+def test_a_table_shows_whole_texts_as_claims_md_does(figures):
+    book, long = claims.Book("01_convergence", "lite"), "a long |measurement|, " * 20
+    assert book.record("lemma-5", measured=long, holds=True) == "supported"
+    written = (figures / "lite" / "claims.md").read_text()
+    assert book.table()._repr_markdown_() in written
+    head, _, *rows = book.table("lemma-6", "lemma-5").splitlines()
+    assert head == "| claim | source | measured | verdict |" and len(rows) == 2
+    assert rows[1].endswith(f"| {long.replace('|', chr(92) + '|')} | supported |")
+    assert "24 epochs instead of 200" in written.splitlines()[2]  # what the preset changes
+
+
+def test_only_runs_with_a_record_have_a_key_to_list():
+    runs = pandas.DataFrame({"key": ["a", "b", "c"], "status": ["done", "missing", "diverged"]})
+    assert claims.keys(runs, runs[:1]) == ["a", "c", "a"]
+
+
 def test_reopening_a_notebook_forgets_its_verdicts_and_keeps_those_of_others(figures):
     claims.Book("99_other", "smoke").record("x", measured="1", holds=True)
     claims.Book("01_convergence", "smoke").record("lemma-5", measured="1", holds=True)

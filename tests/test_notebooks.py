@@ -208,6 +208,16 @@ def test_the_radius_figures_plot_every_run(smoke, name, workload):
     assert set(plotted["key"]) == {run.key for run in experiments.EXPERIMENTS[workload]("smoke")}
 
 
+def test_the_radii_and_protocols_name_every_run_that_they_come_from(smoke):
+    workloads = ("mnist_mlp", "cifar_resnet", "imagenet_resnet50")
+    runs = [run for name in workloads for run in experiments.EXPERIMENTS[name]("smoke")]
+    named = {name: set(pandas.read_csv(smoke / f"{name}.csv")["keys"].str.split().sum()) for name in FROM_SEARCHES}
+    assert named["fig05"] == {run.key for run in runs if run.optimizer == "sam"}
+    assert named["fig03_selection"] == {run.key for run in runs}
+
+
+FROM_SEARCHES = ("fig05", "fig03_selection")
+
 # What small networks on digits cannot tell: too few of them, or none of the size that the claim is about.
 NOT_AT_SMOKE = {"3b-grows", "3c-grows", "3b-size", "3b-zero", "4a-shrinks", "4a-falls", "4b-gap", "4b-falls"}
 NOT_AT_SMOKE |= {"5b-grows", "5c-grows", "6-smooth", "11-smooth", "13-smooth", "9b-loss", "9c-loss"}

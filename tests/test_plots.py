@@ -263,7 +263,7 @@ def test_the_footnote_names_what_has_not_learned():
     table = pandas.concat([table, table[table["rho"] > 0].assign(rho=0.2)])
     table.loc[(table["alpha"] > 1) & (table["rho"] == 0.2), "status"] = "not learned"
     text = plots.footnote(Figure(), table, by="alpha").get_supxlabel()
-    assert text.replace("\n", " ") == "not learned: 4 of 18 runs (alpha 30, 1000: SAM with ρ 0.2)"
+    assert text.replace("\n", " ") == "not learned, but in the means: 4 of 18 runs (alpha 30, 1000: SAM with ρ 0.2)"
 
 
 def test_along_without_a_single_record_is_empty(tmp_path):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas
 import pytest
+from scipy import stats
 from test_benefit import row, table
 
 from lib import benefit, plots, trends, widths
@@ -52,6 +53,16 @@ def test_the_gap_inside_over_outside_is_paired_by_seed():
     assert widths.inside_over_outside(gaps, math.nan).empty and widths.inside_over_outside(gaps, 0).empty
 
 
+def test_why_the_gap_at_zero_loss_is_not_told_is_said():
+    gaps = pandas.DataFrame({"parameters": [1, 2] * 2, "seed": [0, 0, 1, 1], "gap": [0.0, 1.0, 0.0, 1.5]})
+    assert widths.at_zero_loss(gaps.iloc[:0], 2) == ("no network has a complete search", None)
+    assert widths.at_zero_loss(gaps, math.nan) == ("SGD does not bring the largest network there", None)
+    assert widths.at_zero_loss(gaps, 3) == ("no such networks have a complete search", None)
+    assert widths.at_zero_loss(gaps, 1) == ("only such networks have a complete search", None)
+    assert widths.at_zero_loss(gaps[gaps["seed"] == 0], 2) == ("fewer than two seeds tell", None)
+    assert widths.at_zero_loss(gaps, 2) == widths.above_zero(pandas.Series([1.0, 1.5]))
+
+
 def test_differences_are_above_zero_if_their_interval_is():
     assert widths.above_zero(pandas.Series([0.4, 0.5, 0.6])) == ("+0.50 points (95% +0.25 to +0.75, 3 seeds)", True)
     assert widths.above_zero(pandas.Series([-0.5, 0.5, 1.5]))[1] is False
@@ -90,11 +101,43 @@ def test_a_network_with_fewer_seeds_than_the_others_takes_none_from_the_mean_ove
     assert benefit.left_out([266_610, 5]) == "; partial, left out: 266,610, 5 parameters" and benefit.left_out([]) == ""
 
 
+def test_matched_gaps_are_those_of_the_same_runs_of_sam():
+    runs = swept(seeds=3)
+    longer = runs["epochs"] == 200
+    found = widths.matched(benefit.gaps(runs[~longer | (runs["width"] == 1) & (runs["seed"] > 0)]))
+    rows = widths.overall(found).set_index(["protocol", "reference"])
+    for protocol in benefit.PROTOCOLS:  # SAM 93, SGD 90, for twice the epochs 92
+        assert rows.loc[protocol, "gap"].to_dict() == pytest.approx({"SGD": 3, "SGD, twice the epochs": 1})
+    assert set(rows["cells"]) == {1} and set(rows["seeds"]) == {2}
+    assert widths.matched(benefit.gaps(runs[~longer])).empty
+
+
 def test_best_rhos_are_those_of_all_seeds_and_of_each():
     tidy = widths.best_rhos({"one": swept(), "none": swept().assign(status="missing")})
     assert tidy[tidy["workload"] == "one"]["seed"].tolist() == ["all", "0", "1"] * 2
     assert set(tidy["rho"].dropna()) == {0.1}
     assert tidy[tidy["workload"] == "none"]["rho"].isna().tolist() == [True]
+
+
+def test_best_rhos_say_which_are_bounds_and_which_runs_they_come_from():
+    runs = swept()
+    runs.loc[(runs["width"] == 1) & (runs["rho"] == 0.2) & (runs["seed"] == 0), "test_accuracy"] = 0.99
+    tidy = widths.best_rhos({"one": runs}).set_index(["parameters", "seed"])
+    assert tidy["edge"].tolist() == [False, False, False, False, True, False]  # of the mean 0.1 is the best
+    sam = runs[(runs["width"] == 1) & (runs["rho"] > 0)]
+    assert set(tidy["keys"][266_610, "all"].split()) == set(sam["key"])
+    assert set(tidy["keys"][266_610, "1"].split()) == set(sam["key"][sam["seed"] == 1])
+
+
+def test_a_best_rho_at_the_edge_has_a_marker_of_its_own():
+    runs = swept()
+    runs.loc[(runs["width"] == 1) & (runs["rho"] == 0.2), "test_accuracy"] = 0.99
+    figures = [plots.best_rho(widths.best_rhos({"one": table}), title="") for table in (runs, swept())]
+    diamonds = [line for line in figures[0].axes[0].lines if line.get_marker() == "D" and len(line.get_xdata())]
+    assert {tuple(line.get_ydata()) for line in diamonds} == {(0.2,)} and len(diamonds) == 3
+    edge, inside = ([text.get_text() for text in figure.legends[0].get_texts()] for figure in figures)
+    assert edge == [*inside, "at the edge of the grid: a bound"]
+    assert not any(line.get_marker() == "D" for line in figures[1].axes[0].lines)
 
 
 def test_accuracies_leave_out_the_longer_runs_of_sgd():
@@ -130,6 +173,9 @@ def test_selection_is_every_seed_of_complete_cells_with_its_mean_and_error():
     assert paper["gap"].tolist() == pytest.approx([1, 3])
     assert paper["mean"].tolist() == pytest.approx([2, 2]) and paper["error"].tolist() == pytest.approx([1, 1])
     assert tidy[tidy["workload"] == "none"]["gap"].isna().tolist() == [True]
+    small = runs[(runs["width"] == 0.25) & (runs["epochs"] == 100)]
+    wanted = small["key"][(small["rho"] > 0) | (small["seed"] == 1)]  # all of SAM, and SGD of the seed
+    assert set(paper["keys"].iloc[1].split()) == set(wanted)
 
 
 def test_the_stand_in_is_shown_where_only_it_has_records():
@@ -157,8 +203,10 @@ def whole(seeds=2):
 
 @pytest.mark.parametrize(("seeds", "bars"), [(1, 0), (2, 2)])
 def test_there_are_bars_where_there_are_two_seeds_and_no_zero_loss_is_said(seeds, bars):
-    axis = whole(seeds).axes[0]
+    figure = whole(seeds)
+    axis = figure.axes[0]
     assert len(axis.containers) == bars  # one a reference
+    assert ("bars" in figure.get_suptitle()) == bool(bars)
     assert "nowhere training loss < 0.01 (SGD)" in labels(axis)
 
 
@@ -166,6 +214,24 @@ def test_one_network_stands_in_the_middle_of_its_axis():
     one = widths.points(swept().query("width == 1"))
     low, high = plots.against_parameters(one, title="", quantities=["gap"]).axes[0].get_xlim()
     assert low * high == pytest.approx(266_610**2) and high / low > 4
+
+
+def test_the_legend_shows_a_line_only_where_networks_are_joined():
+    def entry(points):
+        axis = plots.against_parameters(points, title="", quantities=["gap"]).axes[0]
+        return dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))["SAM − SGD"]
+
+    points = widths.points(swept(seeds=1))
+    assert entry(points).get_linestyle() == "-"
+    assert entry(points[points["width"] == 1]).get_linestyle() == "None"
+    assert entry(points.assign(complete=False)).get_markerfacecolor() == "none"
+
+
+def test_no_protocol_has_the_colour_of_an_optimizer():
+    axis = plots.protocols(widths.selection({"one": benefit.gaps(swept())}), title="").axes[0]
+    colours = {line.get_color() for line in axis.lines if line.get_marker() == "o"}
+    assert len(colours) == len(benefit.PROTOCOLS)
+    assert not colours & {plots.COLOURS[name] for name in ("SGD", "SAM", "SGD, twice the epochs")}
 
 
 def test_panels_of_accuracy_against_rho_say_that_a_search_is_partial():
@@ -181,7 +247,9 @@ def test_roughness_is_the_f_ratio_of_lack_of_fit():
         x = np.log(np.repeat(RHOS, 3))
         accuracy = 90 + x - x**2 + draw.standard_normal(12)
         runs = pandas.DataFrame({"optimizer": "sam", "width": 1, "rho": np.repeat(RHOS, 3), "accuracy": accuracy})
-        ratios += widths.roughness(runs)
+        ratios.append(widths.roughness(runs).iloc[0])
+    ratios, chances = pandas.DataFrame(ratios)["ratio"], pandas.DataFrame(ratios)["p"]
+    assert stats.kstest(chances, "uniform").pvalue > 1e-4
     free = 12 - 4
     mean, error = free / (free - 2), np.std(ratios) / 300**0.5
     assert np.mean(ratios) == pytest.approx(mean, abs=4 * error)
@@ -191,8 +259,16 @@ def test_a_jump_is_rough_and_few_rhos_say_nothing():
     x = np.repeat((*RHOS, 0.4), 2)
     jump = pandas.DataFrame({"optimizer": "sam", "width": 1, "rho": x, "accuracy": np.where(x == 0.05, 50, 90)})
     jump["accuracy"] += np.tile([-0.1, 0.1], 5)
-    assert widths.roughness(jump)[0] > 1000
-    assert widths.roughness(jump[jump["rho"] < 0.2]) == []
+    assert widths.roughness(jump)["ratio"][0] > 1000
+    assert widths.roughness(jump[jump["rho"] < 0.2]).empty
+    assert widths.continuous(jump[jump["rho"] < 0.2]) == ("no network has four ρ with two seeds", None)
+    wide = jump.assign(width=2, accuracy=[90.9, 91.1] * 2 + [91.0, 90.0] + [90.9, 91.1] * 2)
+    told, holds = widths.continuous(pandas.concat([jump, wide]))
+    both = widths.roughness(pandas.concat([jump, wide]))
+    statistic = -2 * np.log(both["p"]).sum()  # Fisher's: χ² with two degrees of freedom a network
+    assert holds is False and told.startswith(f"F = {both['ratio'].mean():.2g} in the median of 2 networks (threshold")
+    assert told.endswith(f"Fisher's combined p of smooth trends = {stats.chi2.sf(statistic, 4):.2g}")
+    assert widths.continuous(wide)[1] is True
 
 
 def test_a_sweep_without_records_has_no_points_and_no_claims_to_make():

@@ -8,7 +8,7 @@ from lib.plots.convergence import curves, loss_bounds, training_loss
 from lib.plots.linearization import RADII, along
 from lib.plots.sparsity import PRUNERS, by_pruner
 from lib.plots.stability import against_rho, lacking, landscapes, second_moments, spectra, stability_map
-from lib.plots.style import COLOURS, SCALE, STAND_INS, STYLE, footnote, optimizer_name, save, setting, title
+from lib.plots.style import COLOURS, SCALE, STAND_INS, STYLE, footnote, images, optimizer_name, save, setting, title
 from lib.plots.width import UNITS, accuracy_against_rho, against_parameters, best_rho, protocols
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "by_pruner",
     "curves",
     "footnote",
+    "images",
     "lacking",
     "landscapes",
     "loss_bounds",

@@ -56,9 +56,9 @@ def footnote(figure: Figure, table: pandas.DataFrame, by: str = "width") -> Figu
     by: the field that tells the networks apart."""
     notes = []
     for status in ("missing", "diverged", "not learned"):
-        found = table["status"] == status
+        found, kept = table["status"] == status, ", but in the means" * (status == "not learned")
         if found.any():
-            notes.append(f"{status}: {found.sum()} of {len(table)} runs ({_listed(table, found, by)})")
+            notes.append(f"{status}{kept}: {found.sum()} of {len(table)} runs ({_listed(table, found, by)})")
     lost = [(run, (run.provenance or {}).get("collapsed")) for run in table.itertuples()]
     lost = dict.fromkeys(f"{', '.join(names)} of {by} {_network(run, by)}" for run, names in lost if names)
     if lost:
@@ -128,7 +128,12 @@ def title(what: str, table: pandas.DataFrame, preset: str) -> str:
 
 def setting(table: pandas.DataFrame) -> str:
     """What the runs of a panel are, in a figure whose panels are of different workloads: images, epochs, seeds."""
-    return f"{', '.join(sorted(set(table['dataset'])))}, {table['epochs'].min()} epochs, {_seeds(table)}"
+    return f"{images(table)}, {_seeds(table)}"
+
+
+def images(table: pandas.DataFrame) -> str:
+    """On which images runs are trained, and for how many epochs: "digits, 30 epochs"."""
+    return f"{', '.join(sorted(set(table['dataset'])))}, {table['epochs'].min()} epochs"
 
 
 def _seeds(table: pandas.DataFrame) -> str:

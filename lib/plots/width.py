@@ -9,6 +9,10 @@ from matplotlib.figure import Figure
 
 from lib.plots.style import COLOURS, SCALE, STYLE
 
+BARS = "; lines: mean over seeds, bars: its standard error"  # in titles of figures that have bars
+EDGE = "D"  # the marker of a ρ* at the edge of the grid
+# That of SAM, and of SGD for twice the epochs, are for their own curves.
+PROTOCOLS = {"paper": SCALE[5], "samples": SCALE[1], "seeds": SCALE[2], "both": SCALE[4]}
 UNITS = {
     "gap": "accuracy gap (percentage points)",
     "test accuracy": "test accuracy (%)",
@@ -23,6 +27,7 @@ def against_parameters(
     """Quantities of `widths.points` against the number of parameters, a panel each: every seed a dot (hollow where the
     search for ρ is under way), the mean and its standard error over seeds a line with bars. since: parameters from
     which on SGD's training loss is zero, shaded; NaN where no network reaches that."""
+    bars = False
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(quantities), figsize=(4.2 * len(quantities), 3.9), squeeze=False)
         for axis, quantity in zip(axes[0], quantities, strict=True):
@@ -33,7 +38,7 @@ def against_parameters(
                 label, colour = method, COLOURS[method]
                 if quantity == "gap":
                     label, colour = f"SAM − {method}", COLOURS["SAM" if method == "SGD" else method]
-                _seeds_and_mean(axis, line.assign(x=line["parameters"] * 1.04**k), colour, label)
+                bars |= _seeds_and_mean(axis, line.assign(x=line["parameters"] * 1.04**k), colour, label)
             _parameter_axis(axis, shown)
             axis.set(ylabel=UNITS[quantity], yscale="log" if quantity.endswith("loss") else "linear")
             if len(shown):
@@ -42,22 +47,26 @@ def against_parameters(
                 axis.legend(fontsize=8)
             else:
                 axis.set_title("no record of both SGD and SAM")
-        figure.suptitle(title)
+        figure.suptitle(title + BARS * bars)
     return figure
 
 
-def _seeds_and_mean(axis, line: pandas.DataFrame, colour: str, label: str) -> None:
+def _seeds_and_mean(axis, line: pandas.DataFrame, colour: str, label: str) -> bool:
     """Columns x, value, complete. Only networks whose search is complete are joined, with bars where there are two
-    seeds."""
-    for complete, dots in line.groupby("complete"):
-        axis.plot(dots["x"], dots["value"], "o", ms=3.5, color=colour, alpha=0.6, mfc=colour if complete else "none")
+    seeds; whether there are any. The label is that of the line, or of the dots where no two networks are joined."""
     values = line[line["complete"]].groupby("x")["value"]
     mean, error = values.mean(), values.sem()
-    look = dict(color=colour, lw=1.6, label=label)
-    if error.notna().any():
+    joined, bars = len(mean) > 1, bool(error.notna().any())
+    for complete, dots in line.groupby("complete"):
+        look = {"mfc": colour if complete else "none"}
+        look["label"] = None if joined or complete != line["complete"].any() else label
+        axis.plot(dots["x"], dots["value"], "o", ms=3.5, color=colour, alpha=0.6, **look)
+    look = dict(color=colour, lw=1.6, label=label if joined else None)
+    if bars:
         axis.errorbar(mean.index, mean, error, capsize=3, **look)
     else:
         axis.plot(mean.index, mean, **look)
+    return bars
 
 
 def _hollow(axis, shown: pandas.DataFrame) -> None:
@@ -92,7 +101,7 @@ def accuracy_against_rho(table: pandas.DataFrame, *, title: str) -> Figure:
     mean a line with its standard error; SGD's seeds and mean horizontal. `table`: as from `widths.accuracies`."""
     widths = sorted(table["width"].unique()) or [None]
     columns = min(len(widths), 4)
-    rows = -(-len(widths) // columns)
+    rows, bars = -(-len(widths) // columns), False
     with plt.rc_context(STYLE):
         size = (max(3.1 * columns, 7.5), 2.9 * rows + 0.5)
         figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
@@ -100,7 +109,7 @@ def accuracy_against_rho(table: pandas.DataFrame, *, title: str) -> Figure:
             shown = table[table["width"] == width]
             sam = shown[shown["optimizer"] == "sam"].rename(columns={"rho": "x", "accuracy": "value"})
             if len(sam):
-                _seeds_and_mean(axis, sam, COLOURS["SAM"], "SAM")
+                bars |= _seeds_and_mean(axis, sam, COLOURS["SAM"], "SAM")
             sgd = shown[shown["optimizer"] == "sgd"]
             for value in sgd["accuracy"]:
                 axis.axhline(value, color=COLOURS["SGD"], lw=0.6, alpha=0.6)
@@ -121,14 +130,15 @@ def accuracy_against_rho(table: pandas.DataFrame, *, title: str) -> Figure:
             row[0].set_ylabel(UNITS["test accuracy"])
         if len(table):
             axes[0][0].legend(fontsize=8)
-        figure.suptitle(title)
+        figure.suptitle(title + BARS * bars)
     return figure
 
 
 def best_rho(tidy: pandas.DataFrame, *, title: str, settings: Mapping[str, str] | None = None) -> Figure:
-    """ρ* against the number of parameters, a panel a workload: chosen by all seeds (line) and by each alone (dots).
+    """ρ* against the number of parameters, a panel a workload: chosen by all seeds (line) and by each alone (dots); a
+    diamond in place of a dot where it is at the edge of the grid.
 
-    Columns: workload, parameters, seed ("all" for the line), rho. settings: what else to say of a workload.
+    Columns: workload, parameters, seed ("all" for the line), rho, edge. settings: what else to say of a workload.
     """
     with plt.rc_context(STYLE):
         panels = list(dict.fromkeys(tidy["workload"]))
@@ -137,9 +147,9 @@ def best_rho(tidy: pandas.DataFrame, *, title: str, settings: Mapping[str, str] 
             shown = tidy[(tidy["workload"] == panel) & tidy["rho"].notna()]
             alone, line = shown[shown["seed"] != "all"], shown[shown["seed"] == "all"].sort_values("parameters")
             for k, (_, dots) in enumerate(alone.groupby("seed")):
-                axis.plot(dots["parameters"] * 1.05**k, dots["rho"], "o", ms=4, mfc="none", color="grey")
-            axis.plot([], [], "o", ms=4, mfc="none", color="grey", label="by one seed alone")
-            axis.plot(line["parameters"], line["rho"], "o-", color=COLOURS["SAM"], label="by the mean over seeds")
+                _radii(axis, dots, dots["parameters"] * 1.05**k, **ALONE)
+            axis.plot(line["parameters"], line["rho"], color=COLOURS["SAM"])
+            _radii(axis, line, line["parameters"], color=COLOURS["SAM"])
             _parameter_axis(axis, shown)
             axis.set(yscale="log", title=_panel(panel, settings, shown))
             ticks = sorted(shown["rho"].unique())
@@ -147,9 +157,22 @@ def best_rho(tidy: pandas.DataFrame, *, title: str, settings: Mapping[str, str] 
             axis.minorticks_off()
         axes[0][0].set_ylabel("ρ*")
         if panels:
-            axes[0][0].legend(fontsize=8)
+            axes[0][0].plot([], [], "o", **ALONE, label="by one seed alone")
+            joined = tidy[tidy["seed"] == "all"].groupby("workload").size().gt(1).any()
+            axes[0][0].plot([], [], "o-" if joined else "o", color=COLOURS["SAM"], label="by the mean over seeds")
+            if tidy["edge"].eq(True).any():
+                axes[0][0].plot([], [], EDGE, **ALONE, label="at the edge of the grid: a bound")
+            figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
         figure.suptitle(title)
     return figure
+
+
+ALONE = {"ms": 4, "mfc": "none", "color": "grey"}
+
+
+def _radii(axis, dots: pandas.DataFrame, x: pandas.Series, **look) -> None:
+    for edge, part in dots.groupby("edge"):
+        axis.plot(x[part.index], part["rho"], EDGE if edge else "o", **look)
 
 
 def _panel(workload: str, settings: Mapping[str, str] | None, shown: pandas.DataFrame) -> str:
@@ -160,6 +183,7 @@ def _panel(workload: str, settings: Mapping[str, str] | None, shown: pandas.Data
 def protocols(tidy: pandas.DataFrame, *, title: str, settings: Mapping[str, str] | None = None) -> Figure:
     """The gap by each protocol against parameters, a panel a workload: every seed a dot, their mean and its standard
     error a line with bars. `tidy`: as from `widths.selection`; settings: what else to say of a workload."""
+    bars = False
     with plt.rc_context(STYLE):
         panels = list(dict.fromkeys(tidy["workload"]))
         figure, axes = plt.subplots(1, max(len(panels), 1), figsize=(4 * max(len(panels), 2), 3.8), squeeze=False)
@@ -168,11 +192,11 @@ def protocols(tidy: pandas.DataFrame, *, title: str, settings: Mapping[str, str]
             axis.axhline(0, color="black", lw=0.8)
             for k, (name, line) in enumerate(shown.groupby("protocol", sort=False)):
                 dots = line.assign(x=line["parameters"] * 1.06**k, value=line["gap"], complete=True)
-                _seeds_and_mean(axis, dots, SCALE[-1] if name == "paper" else SCALE[k], name)
+                bars |= _seeds_and_mean(axis, dots, PROTOCOLS[name], name)
             _parameter_axis(axis, shown)
             axis.set(title=_panel(panel, settings, shown))
         axes[0][0].set_ylabel("SAM − SGD (percentage points)")
         if panels and len(tidy["gap"].dropna()):
             figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right upper", title="ρ chosen by")
-        figure.suptitle(title)
+        figure.suptitle(title + BARS * bars)
     return figure
