@@ -91,12 +91,8 @@ def judge(name, measured, condition, *tables, **without):
     reason, runs = lacking(*tables, **without), pandas.concat(tables)
     measured += " (1 seed)" * (len(set(runs["seed"])) == 1)
     holds = None if reason or condition is None else bool(condition)
-    book.record(
-        name,
-        measured=reason or measured,
-        holds=holds,
-        keys=runs[runs.columns.intersection(["key", "run_key"])].to_numpy().ravel(),
-    )
+    made = runs.loc[runs["status"] != "missing", runs.columns.intersection(["key", "run_key"])]
+    book.record(name, measured=reason or measured, holds=holds, keys=made.to_numpy().ravel())
 
 
 def changed(part):
