@@ -201,7 +201,7 @@ def bounds(table: pandas.DataFrame, *, batches: bool) -> pandas.DataFrame:
     """The bounds of (7) on a, s2, s3 and s4 for every network, in either reading of `shares`; inf: none."""
     rho = table["rho"] / table["batch_gradient"] if batches else table["rho"]
     found = [theory.stability_bounds(eta, radius) for eta, radius in zip(table["lr"], rho, strict=True)]
-    return pandas.DataFrame(found, index=table.index, columns=QUANTITIES)
+    return pandas.DataFrame(found, index=table.index, columns=QUANTITIES, dtype=float)
 
 
 def found(table: pandas.DataFrame) -> pandas.DataFrame:

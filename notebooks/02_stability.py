@@ -235,6 +235,8 @@ Markdown(
     f"batches takes up their noise. The same estimate of $s_2$ is **{drawn.min():.2f} to {drawn.max():.2f} times** its "
     "exact value. No verdict rests on them. Nor do the conditions (7) explain why $s_2$ is smaller at SAM's weights: "
     f"where η ≤ 2ρ they do not bound it, and {limited.sum()} of SAM's {len(limited)} networks have a bound on it."
+    if len(done)
+    else ""
 )
 
 # %%
@@ -274,11 +276,13 @@ figure = plots.spectra(tidy, title=plots.title("Spectral density of the Hessian"
 plots.save(plots.lacking(figure, one, minima.unconverged(one)), "fig02d", tidy, preset)
 
 # %%
-probes = int(done["density_probes"].max()) if len(done) else 1
+probes = done["density_probes"].max()
 Markdown(
-    f"With {probes} probes, each of which meets an eigenvector by chance, an isolated eigenvalue has as many dots, of "
-    f"random heights, and the peak of the line there is off by a factor of $\\chi^2_p/p$ with $p = {probes}$: "
+    f"By {probes:g} probes, each meeting an eigenvector by chance, an isolated eigenvalue has as many dots, of random "
+    f"heights, and the peak of the line there is off by a factor of $\\chi^2_p/p$ with $p = {probes:g}$: "
     f"by about {(2 / probes) ** 0.5:.0%}."
+    if len(done)
+    else ""
 )
 
 # %% [markdown]

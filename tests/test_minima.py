@@ -161,6 +161,9 @@ def test_without_a_record_every_table_is_empty():
     missing = TABLE[["rho", "seed", "lr", "key", "run_key"]].assign(status="missing")
     done = minima.found(missing)
     assert len(done) == len(minima.against_rho(done)) == len(minima.over_sgd(done, "a")) == len(compared(missing)) == 0
+    assert minima.bounds(done, batches=False).dtypes.eq("float64").all() and minima.which(missing).endswith(
+        ", 5 missing"
+    )
     assert len(minima.landscapes(missing)) == len(minima.spectra(done, 0.1)) == 0
 
 
