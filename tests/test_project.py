@@ -1,5 +1,6 @@
 """The project around the code: one list of pins, the commands of the README, nothing that must stay local in git."""
 
+import json
 import re
 import subprocess
 
@@ -72,3 +73,12 @@ def test_the_readme_names_only_files_and_targets_that_are_there():
         assert target in TARGETS
     for link in re.findall(r"\]\(([^)#]+)\)", readme):
         assert (paths.ROOT / link).exists(), link
+
+
+def test_the_readme_gives_each_claim_the_verdict_that_it_has_at_lite():
+    readme = (paths.ROOT / "README.md").read_text(encoding="utf-8")
+    book = json.loads((paths.ROOT / "figures/lite/claims.json").read_text(encoding="utf-8"))
+    verdicts = {name: row["verdict"] for rows in book.values() for name, row in rows.items()}
+    told = re.findall(r"\*((?:not )?(?:supported|tested))\*:\s((?:`[^`]+`(?:,\s)?)+)", readme)
+    claims = {name: verdict for verdict, names in told for name in re.findall("`([^`]+)`", names)}
+    assert len(claims) > 20 and claims == {name: verdicts[name] for name in claims}
