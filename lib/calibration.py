@@ -15,10 +15,10 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from lib import augment, data, ensemble, streams
+from lib.batches import StreamedBatches
 from lib.groups import exactly
 from lib.runs import Run
 from lib.seeds import generator
-from lib.train import StreamedBatches
 
 CALIBRATION_SECONDS = 0.2
 SAMPLES = {  # training and test samples

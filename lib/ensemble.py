@@ -20,10 +20,11 @@ import torch
 from torch import nn
 
 from lib import data, graphs, losses, models, sparsity
+from lib.batches import Batches
 from lib.grouped import Grouped
 from lib.passes import Parameters, Pass, unformed
 from lib.runs import Run
-from lib.train import Batches, Loop, learning_rate, summary
+from lib.train import Loop, learning_rate, summary
 
 STACKABLE = ("linear2", "mlp")
 

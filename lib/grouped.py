@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from lib import losses, sparsity
+from lib.batches import Batches
 from lib.runs import Run
-from lib.train import Batches, learning_rate, summary
+from lib.train import learning_rate, summary
 
 
 class GroupedLinear(nn.Module):

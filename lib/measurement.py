@@ -6,7 +6,8 @@ of measurement is a function
     kind(before, after, batches, run, **options) -> dict
 
 of the network at initialization and after training (on the device, in evaluation mode), the run's data
-(`train.Batches`) and the run; what it returns are plain JSON values. Its keyword arguments are the options of the kind.
+(`lib.batches.Batches`) and the run; what it returns are plain JSON values. Its keyword arguments are the options of the
+kind.
 """
 
 import dataclasses

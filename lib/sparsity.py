@@ -197,7 +197,7 @@ def masks_of(run, model: nn.Module, batches) -> dict[str, torch.Tensor]:
     """The mask of a run for its network at initialization; empty for a dense run.
 
     "random" draws it from the run's seed; "snip" scores the weights on SNIP_SAMPLES training samples, balanced over
-    the classes, of `batches` (`train.Batches`); a pattern looks at the weights themselves.
+    the classes, of `batches` (`lib.batches.Batches`); a pattern looks at the weights themselves.
     """
     if run.sparsity == 0:
         return {}

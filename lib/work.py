@@ -16,6 +16,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from lib import ensemble, groups, records, train
+from lib.batches import Batches
 from lib.groups import Group
 from lib.measurement import KINDS, Measurement
 from lib.planning import epoch_seconds
@@ -129,7 +130,7 @@ def _stopping_at(deadline: float | None):
 def measure(group: Group, measurement: Measurement, device: torch.device) -> dict:
     """The record of a measurement on a member of the group, from the weights that its training left."""
     run, began = measurement.run, time.monotonic()
-    batches = train.Batches(run, device)
+    batches = Batches(run, device)
     before, after = (batches.network(run)[0].eval() for _ in range(2))
     after.load_state_dict(train.load(group.weights(run), device))
     with groups.exactly(device):

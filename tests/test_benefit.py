@@ -8,7 +8,8 @@ import pytest
 import torch
 from scipy import stats
 
-from lib import benefit, ensemble, models, sparsity, train, trends, widths
+from lib import benefit, ensemble, models, sparsity, trends, widths
+from lib.batches import Batches
 from lib.runs import Run
 
 RHOS = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -232,7 +233,7 @@ def test_parameters_of_a_dense_run_are_those_of_its_network():
 
 def test_parameters_of_a_vit_depend_on_its_patch():
     run = Run(dataset="digits", model="vit", width=32, patch=8)
-    count = models.count_parameters(train.Batches(run, torch.device("cpu")).network(run)[0])
+    count = models.count_parameters(Batches(run, torch.device("cpu")).network(run)[0])
     assert benefit.parameters(run) == ensemble.parameters(run) == count
     # More weights in the projection of a patch, fewer learned positions.
     assert count - benefit.parameters(run.but(patch=4)) == 32 * (8**2 - 4**2) + 32 * (1 - 4)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib import experiments
+from lib import data, experiments
 from lib.runs import Run
 
 FIVE = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -57,11 +57,11 @@ def test_the_compute_matched_runs_are_those_of_sgd_for_twice_the_epochs(name, pr
 
 @pytest.mark.parametrize("name", APPENDIX_A)
 def test_lite_shortens_cifar_alone_and_smoke_takes_digits(name, monkeypatch):
-    monkeypatch.setattr(experiments.data, "available", lambda dataset: True)
+    monkeypatch.setattr(data, "available", lambda dataset: True)
     paper, lite = (experiments.EXPERIMENTS[name](preset) for preset in ("paper", "lite"))
     epochs = 24 if name.startswith("cifar") else paper[0].epochs
     assert lite == [run.but(epochs=epochs) for run in paper]
-    monkeypatch.setattr(experiments.data, "available", lambda dataset: False)
+    monkeypatch.setattr(data, "available", lambda dataset: False)
     assert experiments.EXPERIMENTS[name]("lite") == experiments.stand_in(lite)
     assert {run.dataset for run in experiments.EXPERIMENTS[name]("smoke")} == {"digits"}
 

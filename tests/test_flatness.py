@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from lib import flatness, models, train
+from lib.batches import Batches
 from lib.runs import Run
 
 RUN = Run(
@@ -150,7 +151,7 @@ def test_eigenvalues_that_are_equal_are_both_found():
     with torch.no_grad():
         model[-1].weight.zero_()
         model[3].bias.fill_(-1e3)
-    found = flatness.landscape(None, model, train.Batches(run, CPU), run, samples=20, points=3)
+    found = flatness.landscape(None, model, Batches(run, CPU), run, samples=20, points=3)
     assert found["eigenvalues"] == pytest.approx([2, 2])
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lib import laziness, train
+from lib.batches import Batches
 from lib.runs import Run
 from lib.sam import SAM
 
@@ -38,7 +39,7 @@ def measured(run: Run) -> dict:
 
 def test_of_weights_moved_by_hand_everything_is_known():
     """All weights of a bias-free part doubled: ‖w − w₀‖ = ‖w₀‖ and every sign is kept."""
-    batches = train.Batches(RUN, CPU)
+    batches = Batches(RUN, CPU)
     before, after = (batches.network(RUN)[0].eval() for _ in range(2))
     with torch.no_grad():
         for model in (before, after):
@@ -56,7 +57,7 @@ def test_of_weights_moved_by_hand_everything_is_known():
 
 
 def test_an_untrained_network_is_perfectly_lazy():
-    batches = train.Batches(RUN, CPU)
+    batches = Batches(RUN, CPU)
     before, after = (batches.network(RUN)[0].eval() for _ in range(2))
     found = laziness.laziness(before, after, batches, RUN, **SMALL)
     assert (found["distance"], found["stability"], found["kernel_change"]) == (0.0, 1.0, 0.0)
@@ -69,7 +70,7 @@ def test_an_untrained_network_is_perfectly_lazy():
 def test_the_ascent_is_that_of_sam(normalized):
     """Against `lib.sam`, which calls its closure at w + ε."""
     run = RUN.but(optimizer="sam", rho=0.3, normalized=normalized)
-    batches = train.Batches(run, CPU)
+    batches = Batches(run, CPU)
     model = batches.network(run)[0]
     with torch.no_grad():
         for p in model.parameters():

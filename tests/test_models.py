@@ -8,7 +8,8 @@ import torch
 import torchvision
 from torch import nn
 
-from lib import hessian, models, train
+from lib import hessian, models
+from lib.batches import Batches
 from lib.runs import Run
 
 DIGITS, MNIST, CIFAR = (1, 8, 8), (1, 28, 28), (3, 32, 32)
@@ -131,7 +132,7 @@ def test_vgg11s_initialization_keeps_a_signal_at_the_least_sharpness():
     """Against torch's default, behind which the outputs hardly depend on the image, and He's form for what flows
     forward, whose loss is much sharper; on one digit of each class."""
     run = Run(dataset="digits", model="vgg11", width=8, loss="squared")
-    batches = train.Batches(run, torch.device("cpu"))
+    batches = Batches(run, torch.device("cpu"))
     x, y = batches.balanced(10)
     ours, default, forward = (batches.network(run)[0] for _ in range(3))
     torch.manual_seed(0)

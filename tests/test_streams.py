@@ -8,6 +8,7 @@ from torch import nn
 from torchvision.transforms import v2
 
 from lib import calibration, data, planning, streams, train
+from lib.batches import StreamedBatches
 from lib.data import DataUnavailable
 from lib.runs import Run
 from lib.seeds import derive, generator
@@ -84,7 +85,7 @@ def test_what_is_drawn_depends_on_seed_epoch_and_image_not_on_order_or_workers(f
 
 
 def test_batches_follow_the_seeds_permutation_and_are_standardized(run):
-    batches = train.StreamedBatches(run, CPU)
+    batches = StreamedBatches(run, CPU)
     order = torch.randperm(12, generator=generator(4, "order", 1))
     seen = list(batches.epoch(4, 1))
     assert [len(y) for _, y in seen] == [5, 5, 2]
@@ -95,7 +96,7 @@ def test_batches_follow_the_seeds_permutation_and_are_standardized(run):
 
 
 def test_evaluation_is_in_order_and_even_and_odd_halves_are_as_listed(run):
-    batches = train.StreamedBatches(run, CPU)
+    batches = StreamedBatches(run, CPU)
     x, y = (torch.cat(part) for part in zip(*batches.chunks("test"), strict=True))
     assert torch.equal(y, batches.images["test"].y)
     whole = data.load(run.dataset, "test")
@@ -103,7 +104,7 @@ def test_evaluation_is_in_order_and_even_and_odd_halves_are_as_listed(run):
 
 
 def test_the_first_of_each_class_are_their_centres(run):
-    x, y = train.StreamedBatches(run, CPU).balanced(6)
+    x, y = StreamedBatches(run, CPU).balanced(6)
     assert x.shape == (6, *streams.SHAPE) and torch.bincount(y).tolist() == [2, 2, 2]
 
 
@@ -117,7 +118,7 @@ def test_a_sweep_trains_on_a_stream_and_repeats_it_to_the_bit(run, tmp_path):
 def test_the_loop_on_a_stream_is_a_plain_loop_over_its_images(run):
     run = run.but(norm="group", epochs=1, precision="float64")  # 50 layers of width 1 blow up float32's rounding
     (record,) = train.fit(train.Loop([run], CPU))
-    batches = train.StreamedBatches(run, CPU)
+    batches = StreamedBatches(run, CPU)
     model, _ = batches.network(run)
     for x, y in batches.epoch(run.seed, 0):
         loss = nn.functional.cross_entropy(model(x), y)
@@ -199,7 +200,7 @@ def test_the_plan_of_imagenet_needs_no_data(tmp_path, monkeypatch):
 
 
 def test_workers_decode_beside_the_gpu_so_the_slower_of_the_two_sets_the_pace(run, monkeypatch):
-    batches = train.StreamedBatches(run, CPU)
+    batches = StreamedBatches(run, CPU)
     monkeypatch.setattr(calibration, "_time", lambda call, device: 0.12)  # 12 images: 10 ms each
     monkeypatch.setattr(streams, "workers", lambda device: 4)
     found = calibration._beside_workers(calibration.Rate(0.010 + 0.001, 0.010 + 0.005), batches, CPU)

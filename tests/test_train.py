@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lib import augment, ensemble, losses, models, train
+from lib import augment, data, ensemble, losses, models, train
+from lib.batches import Batches
 from lib.runs import Run
 from lib.sam import SAM
 
@@ -145,7 +146,7 @@ def test_all_optimizers_of_a_seed_start_alike_and_see_the_same_batches(kind, pic
 
 def test_every_epoch_is_another_order_of_all_samples_with_the_last_partial_batch():
     run = Run(dataset="digits", n_train=70, batch_size=32)
-    batches = train.Batches(run, CPU)
+    batches = Batches(run, CPU)
     orders = [batches.order(0, epoch) for epoch in range(3)]
     assert all(sorted(order.tolist()) == list(range(70)) for order in orders)
     assert not torch.equal(orders[0], orders[1]) and not torch.equal(orders[1], orders[2])
@@ -157,7 +158,7 @@ def test_every_epoch_is_another_order_of_all_samples_with_the_last_partial_batch
 
 
 def test_augmentation_is_drawn_for_each_seed_and_epoch_and_never_touches_evaluation(pictures, monkeypatch):
-    batches, draws, draw = train.Batches(Run(dataset=pictures, model="resnet18", batch_size=8), CPU), [], augment.draw
+    batches, draws, draw = Batches(Run(dataset=pictures, model="resnet18", batch_size=8), CPU), [], augment.draw
     monkeypatch.setattr(augment, "draw", lambda n, random: draws.append(draw(n, random)) or draws[-1])
     epochs = [torch.cat([x for x, _ in batches.epoch(*at)]) for at in ((0, 0), (0, 0), (0, 1), (1, 0))]
     assert torch.equal(epochs[0], epochs[1])
@@ -165,7 +166,7 @@ def test_augmentation_is_drawn_for_each_seed_and_epoch_and_never_touches_evaluat
     assert torch.equal(first, again) and not any(torch.equal(first, other) for other in others)
     images = {split: torch.cat([x for x, _ in batches.chunks(split)]) for split in ("train", "test")}
     mean, deviation = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    raw = train.data.load(pictures, "train").x
+    raw = data.load(pictures, "train").x
     torch.testing.assert_close(images["train"], (raw / 255 - mean) / deviation)
     # The order of an epoch, undone, is not the images themselves: they were cropped and flipped.
     assert not torch.equal(epochs[0], images["train"][batches.order(0, 0)])
@@ -183,7 +184,7 @@ def test_too_many_samples_are_refused():
 def test_curves_are_means_at_w_and_final_is_over_everything(loss):
     # given a run, when its epochs are repeated by hand with plain torch, then curves and final numbers agree
     run = MLP.but(loss=loss, optimizer="sam", rho=0.05, lr=0.05, epochs=3, precision="float64", weight_decay=1e-3)
-    record, batches = fit(run), train.Batches(run, CPU)
+    record, batches = fit(run), Batches(run, CPU)
     model = models.build("mlp", width=0.1, in_shape=(1, 8, 8), classes=10, seed=0).double()
     optimizer = SAM(model.parameters(), torch.optim.SGD, rho=0.05, lr=0.05, momentum=0.9, weight_decay=1e-3)
 
@@ -431,7 +432,7 @@ VGG = Run(dataset="digits", model="vgg11", width=1, loss="squared", epochs=2, ba
 
 def test_alpha_divides_the_targets():
     run = VGG.but(linearize="centered", alpha=50.0)
-    batches = train.Batches(run, CPU)
+    batches = Batches(run, CPU)
     _, y = next(batches.epoch(0, 0))
     onehot = nn.functional.one_hot(y, 10).float()
     assert torch.equal(batches.loss_target(y), onehot / 50)
