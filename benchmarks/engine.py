@@ -27,7 +27,7 @@ import torch
 import torchvision
 from torch import nn
 
-from lib import data, ensemble, experiments, models, paths, records
+from lib import data, ensemble, experiments, models, paths, records, sizes
 from lib.runs import Run
 
 BATCH, ROUNDS = 128, 5
@@ -240,7 +240,7 @@ def state_bytes(group: list[Run]) -> int:
 
 def needed_bytes(group: list[Run]) -> int:
     """Parameters × runs × (weights + momentum + gradients + perturbation), in float32."""
-    return 4 * ensemble.parameters(group[0]) * (3 * len(group) + sum(run.rho > 0 for run in group))
+    return 4 * sizes.parameters(group[0]) * (3 * len(group) + sum(run.rho > 0 for run in group))
 
 
 def main(widths: list[float]) -> None:

@@ -16,26 +16,17 @@ trained on its seed, and as it is tested on these samples; a protocol is free of
 | both | the other seeds, one half | the seed left out, the other half, and vice versa | none |
 """
 
-import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
 import pandas
 from scipy import stats
 
-from lib import data, models, sparsity
-from lib.runs import Run
-
-PARTS = {"all": "test_accuracy", "even": "test_accuracy_even", "odd": "test_accuracy_odd"}
-# What SAM is compared with: SGD for as many epochs, and for twice as many, which cost as many gradients.
-REFERENCES = {"SGD": 1, "SGD, twice the epochs": 2}
-# Mean accuracies that differ by less are equal: adding up in another order changes the last bits of a mean, and one
-# test sample in one run of three changes it by more than 1e-6 on every data set here.
-TIE = 1e-9
+from lib import data
+from lib.cells import PARTS, REFERENCES, Cell, cells, columns_of, highest
 
 
 class Fold(NamedTuple):
@@ -65,23 +56,42 @@ def gaps(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> pandas.D
     records at every ρ: a search that is still under way has less luck to choose from, so such cells are not to be
     compared with others; keys, of the runs that ρ was chosen from and of the reference, in one string.
 
-    A seed counts if the reference is done and SAM has records at the same ρ as for the other seeds that count: of all
-    such groups of seeds the one with the most ρ, then the largest, then that of the smallest seed. So no search is
-    averaged with another. A ρ at which SAM diverged for such a seed cannot be chosen. Of equal ρ the smallest is.
-    Cells without such a seed or ρ have no row here; `summary` names them.
+    `lib.cells` says which seeds count. A ρ at which SAM diverged for such a seed cannot be chosen. Of equal ρ the
+    smallest is. Cells without such a seed or ρ have no row here; `summary` names them.
 
     Raises ValueError for an unknown column in `by`, and for cells in which runs differ by more than ρ and seed.
     """
     rows = []
     for cell in cells(table, by):
         for reference in cell.references:
-            rows += [cell.labels | {"reference": reference} | row for row in cell.gaps(reference)]
-    columns = [*_columns(by), "parameters", "reference", "protocol", "seed", "rho", "sgd", "sam", "gap"]
+            rows += [cell.labels | {"reference": reference} | row for row in _gaps(cell, reference)]
+    columns = [*columns_of(by), "parameters", "reference", "protocol", "seed", "rho", "sgd", "sam", "gap"]
     columns += ["searched", "radii", "complete", "keys"]
     kinds = dict.fromkeys(("rho", "sgd", "sam", "gap"), float)
     kinds |= dict.fromkeys(("parameters", "seed", "searched", "radii"), int)
-    kinds |= {"complete": bool, **table.dtypes[_columns(by)]}  # also where there is no row
+    kinds |= {"complete": bool, **table.dtypes[columns_of(by)]}  # also where there is no row
     return pandas.DataFrame(rows, columns=columns).astype(kinds)
+
+
+def _gaps(cell: Cell, reference: str) -> Iterator[dict]:
+    """The rows of `gaps` for one cell and reference, without what these have in common."""
+    search = {part: cell.search(reference, part) for part in PARTS}
+    rhos, seeds = search["all"].index, search["all"].columns
+    if not len(rhos):
+        return
+    told = {"searched": len(rhos), "radii": len(set(cell.sam["rho"])), "complete": cell.complete(reference)}
+    sam = {part: found.to_numpy() for part, found in search.items()}
+    sgd = cell.reference(reference).set_index("seed").loc[seeds]
+    keys = cell.keys(seeds) + " " + sgd["key"].to_numpy()
+    sgd = {part: 100 * sgd[column].to_numpy() for part, column in PARTS.items()}
+    for (protocol, folds), (i, seed) in itertools.product(PROTOCOLS.items(), enumerate(seeds)):
+        on = [j for j in range(len(seeds)) if j != i or not folds[0].others]
+        if on:
+            best = [highest(sam[fold.choose][:, on])[0] for fold in folds]
+            at_best = 100 * np.mean([sam[fold.report][k, i] for fold, k in zip(folds, best, strict=True)])
+            base = np.mean([sgd[fold.report][i] for fold in folds])
+            row = {"protocol": protocol, "seed": seed, "rho": _middle(rhos[best])}
+            yield row | {"sgd": base, "sam": at_best, "gap": at_best - base} | told | {"keys": keys[i]}
 
 
 def summary(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> pandas.DataFrame:
@@ -97,10 +107,10 @@ def summary(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> panda
     missing, diverged: how many runs of SAM and of this reference have no record, or have diverged; runs: of how many.
     """
     found, rows = gaps(table, by), []
-    grouped = dict(list(found.groupby([*_columns(by), "reference", "protocol"], dropna=False)))
+    grouped = dict(list(found.groupby([*columns_of(by), "reference", "protocol"], dropna=False)))
     for cell in cells(table, by):
         for reference, protocol in itertools.product(cell.references, PROTOCOLS):
-            part = grouped.get((*(cell.labels[c] for c in _columns(by)), reference, protocol), found.iloc[:0])
+            part = grouped.get((*(cell.labels[c] for c in columns_of(by)), reference, protocol), found.iloc[:0])
             low, high = interval(part["gap"])
             row = {"seeds": len(part), "rho": _middle(part["rho"])}
             row |= {
@@ -123,12 +133,11 @@ def chosen(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> pandas
     """
     parts = [table.iloc[:0].assign(parameters=0, method="").astype({"parameters": int})]
     for cell in cells(table, by):
-        for reference in cell.references:
-            seeds, rho = cell.seeds(reference), cell.best(reference)
-            rows = cell.rows[cell.rows["seed"].isin(seeds)].assign(parameters=cell.labels["parameters"])
-            parts.append(rows[_is(rows, reference, cell.epochs)].assign(method=reference))
-            if reference == cell.references[0]:
-                parts.append(rows[(rows["rho"] == rho) & (rows["optimizer"] == "sam")].assign(method="SAM"))
+        methods = {reference: cell.reference(reference) for reference in cell.references}
+        methods["SAM"] = cell.sam[cell.sam["rho"] == cell.best()]
+        for method, rows in methods.items():
+            seeds = cell.seeds(method if method in REFERENCES else "SGD")
+            parts.append(rows[rows["seed"].isin(seeds)].assign(parameters=cell.labels["parameters"], method=method))
     return pandas.concat([part for part in parts if len(part)] or parts, ignore_index=True)
 
 
@@ -139,15 +148,6 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
         return math.nan, math.nan
     half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
     return values.mean() - half, values.mean() + half
-
-
-def highest(accuracies: np.ndarray) -> np.ndarray:
-    """Which rows, one a ρ in ascending order, have the highest mean over their columns, the seeds: several if equal.
-
-    Whatever chooses ρ* takes the first of these, so that no two results rest on different radii of equal mean.
-    """
-    means = np.mean(accuracies, axis=1)
-    return np.flatnonzero(means >= means.max() - TIE)
 
 
 def mark_failures(table: pandas.DataFrame) -> pandas.DataFrame:
@@ -169,144 +169,8 @@ def left_out(partial: Sequence[int]) -> str:
     return f"; partial, left out: {', '.join(f'{count:,}' for count in partial)} parameters" if partial else ""
 
 
-def parameters(run: Run) -> int:
-    """The trainable numbers of the run's network; of a sparse one, those that its mask keeps or never covers."""
-    return _parameters(run.dataset, run.model, run.width, run.sparsity, run.pruner, **run.options)
-
-
-@functools.cache
-def _parameters(dataset: str, model: str, width: float, removed: float, pruner: str, **options: str | int) -> int:
-    classes, in_shape = data.shapes(dataset)
-    outline = models.outline(model, width=width, in_shape=in_shape, classes=classes, **options)
-    return sparsity.remaining(outline, removed, pruner)
-
-
-# ---------------------------------------------------------------------------------------------- cells
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The runs of one network: accuracies of SAM for every ρ and seed, and of what it is compared with."""
-
-    labels: dict
-    rows: pandas.DataFrame
-    epochs: int  # of SAM
-
-    @property
-    def references(self) -> list[str]:
-        """The names of REFERENCES of which the table has runs; always SGD, so that a cell without it is named."""
-        return [name for name in REFERENCES if name == "SGD" or _is(self.rows, name, self.epochs).any()]
-
-    @functools.cached_property
-    def sam(self) -> pandas.DataFrame:
-        return self.rows[self.rows["optimizer"] == "sam"]
-
-    def reference(self, name: str) -> pandas.DataFrame:
-        return self.rows[_is(self.rows, name, self.epochs)]
-
-    def seeds(self, reference: str) -> list[int]:
-        """The seeds that count; see `gaps`."""
-        compared = self.reference(reference)
-        done = compared["seed"][compared["status"] == "done"]
-        recorded = self.sam[(self.sam["status"] != "missing") & self.sam["seed"].isin(done)]
-        groups = {}
-        for seed, rhos in recorded.groupby("seed")["rho"]:
-            groups.setdefault(frozenset(rhos), []).append(seed)
-        return groups[max(groups, key=lambda rhos: (len(rhos), len(groups[rhos])))] if groups else []
-
-    def complete(self, reference: str) -> bool:
-        """Whether the seeds that count have records at every ρ of the cell."""
-        counted = self.sam[self.sam["seed"].isin(self.seeds(reference))]
-        return bool(len(counted)) and not (counted["status"] == "missing").any()
-
-    def search(self, reference: str, part: str) -> pandas.DataFrame:
-        """Accuracies on a part of the test samples, ρ × the seeds that count, without the ρ that cannot be chosen."""
-        accuracy = self.sam.set_index(["rho", "seed"])[PARTS[part]].unstack()  # noqa: PD010 (there is one run each)
-        seeds = self.seeds(reference)
-        return accuracy.reindex(columns=seeds).dropna() if seeds else accuracy.iloc[:0, :0]
-
-    def best(self, reference: str = "SGD") -> float:
-        """ρ* by the paper's protocol; NaN if there is none."""
-        search = self.search(reference, "all")
-        return search.index[highest(search.to_numpy())[0]] if search.size else math.nan
-
-    def alone(self) -> dict[int, float]:
-        """The ρ that each seed that counts against SGD chooses by itself."""
-        search = self.search("SGD", "all")
-        return {seed: search.index[highest(search[[seed]].to_numpy())[0]] for seed in search} if search.size else {}
-
-    def edge(self, rho: float) -> bool:
-        """Whether ρ is the smallest or the largest that the table asks for, so that a better one may lie beyond."""
-        return rho in (self.sam["rho"].min(), self.sam["rho"].max())
-
-    def keys(self, seeds: Sequence[int]) -> str:
-        """Of the runs of SAM for these seeds, from which a ρ is chosen, in one string."""
-        return " ".join(self.sam["key"][self.sam["seed"].isin(seeds) & (self.sam["status"] != "missing")])
-
-    def counts(self, reference: str) -> dict[str, int]:
-        status = pandas.concat([self.sam, self.reference(reference)])["status"]
-        return {name: int((status == name).sum()) for name in ("missing", "diverged")} | {"runs": len(status)}
-
-    def gaps(self, reference: str) -> Iterator[dict]:
-        """The rows of `gaps` for one reference."""
-        search = {part: self.search(reference, part) for part in PARTS}
-        rhos, seeds = search["all"].index, search["all"].columns
-        if not len(rhos):
-            return
-        told = {"searched": len(rhos), "radii": len(set(self.sam["rho"])), "complete": self.complete(reference)}
-        sam = {part: found.to_numpy() for part, found in search.items()}
-        sgd = self.reference(reference).set_index("seed").loc[seeds]
-        keys = self.keys(seeds) + " " + sgd["key"].to_numpy()
-        sgd = {part: 100 * sgd[column].to_numpy() for part, column in PARTS.items()}
-        for (protocol, folds), (i, seed) in itertools.product(PROTOCOLS.items(), enumerate(seeds)):
-            on = [j for j in range(len(seeds)) if j != i or not folds[0].others]
-            if on:
-                best = [highest(sam[fold.choose][:, on])[0] for fold in folds]
-                at_best = 100 * np.mean([sam[fold.report][k, i] for fold, k in zip(folds, best, strict=True)])
-                base = np.mean([sgd[fold.report][i] for fold in folds])
-                row = {"protocol": protocol, "seed": seed, "rho": _middle(rhos[best])}
-                yield row | {"sgd": base, "sam": at_best, "gap": at_best - base} | told | {"keys": keys[i]}
-
-
-def cells(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> Iterator[Cell]:
-    """The cells of a table of `sweep`, in the order of `by`. Raises ValueError as `gaps` does."""
-    by = _columns(by)
-    unknown = [name for name in by if name not in table]
-    if unknown:
-        raise ValueError(f"by = {by!r}: the table has no column {', '.join(unknown)}; it has {', '.join(table)}")
-    for values, rows in table.drop_duplicates("key").groupby(by, dropna=False):
-        sam = rows[rows["optimizer"] == "sam"]
-        epochs = int((sam if len(sam) else rows)["epochs"].min())
-        _check(rows, dict(zip(by, values, strict=True)), epochs)
-        count = parameters(_run(rows.iloc[0]))
-        yield Cell(dict(zip(by, values, strict=True)) | {"parameters": count}, rows, epochs)
-
-
-def _check(rows: pandas.DataFrame, values: dict, epochs: int) -> None:
-    where = ", ".join(f"{name} = {value!r}" for name, value in values.items())
-    allowed = ("optimizer", "rho", "seed", "epochs")
-    mixed = [f.name for f in fields(Run) if f.name not in allowed and len(set(rows[f.name])) > 1]
-    if mixed:
-        raise ValueError(f"the cell {where}: its runs differ in {', '.join(mixed)}; add that to `by`, or choose one")
-    lengths = set(rows.loc[rows["optimizer"] == "sam", "epochs"]) | set(rows["epochs"]) - {2 * epochs}
-    if lengths != {epochs}:
-        raise ValueError(f"the cell {where}: runs of {sorted(lengths)} epochs; choose one, or add `epochs` to `by`")
-
-
-def _is(rows: pandas.DataFrame, reference: str, epochs: int) -> pandas.Series:
-    return (rows["optimizer"] == "sgd") & (rows["epochs"] == REFERENCES[reference] * epochs)
-
-
-def _run(row: pandas.Series) -> Run:
-    return Run(**{f.name: row[f.name] for f in fields(Run)})
-
-
 def _middle(rhos: Sequence[float]) -> float:
     """The geometric mean, to the last bit where all are equal."""
     if len(set(rhos)) == 1:
         return next(iter(rhos))
     return math.exp(np.mean(np.log(rhos))) if len(rhos) else math.nan
-
-
-def _columns(by: str | Sequence[str]) -> list[str]:
-    return [by] if isinstance(by, str) else list(by)

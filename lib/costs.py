@@ -12,13 +12,12 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import fields
 
 import pandas
 import torch
 from torch import nn
 
-from lib import benefit, data, models, sparsity
+from lib import data, sizes, sparsity
 from lib.runs import Run
 
 # Sparse tensor cores take 2 of every 4 inputs at twice the dense rate in half precision and know no other pattern, so
@@ -71,7 +70,7 @@ def layers(table: pandas.DataFrame) -> pandas.DataFrame:
     shown = shown[shown["kept"].notna() | (shown["sparsity"] == 0)]
     for row in shown.drop_duplicates(["width", "sparsity", "pruner", "seed"]).itertuples():
         network = {name: getattr(row, name) for name in ("width", "sparsity", "pruner")}
-        count = benefit.parameters(Run(**{field.name: getattr(row, field.name) for field in fields(Run)}))
+        count = sizes.remaining(Run.of_row(row._asdict()))
         for i, (name, (shape, dense)) in enumerate(_sizes(row.dataset, row.model, row.width).items()):
             weights, inputs = shape.numel(), shape[1]
             kept = row.kept[name] if row.sparsity else weights
@@ -94,9 +93,8 @@ def sparsest(table: pandas.DataFrame) -> pandas.DataFrame:
 
 @functools.cache
 def _sizes(dataset: str, name: str, width: float) -> dict[str, tuple[torch.Size, int]]:
-    classes, in_shape = data.shapes(dataset)
-    model = models.outline(name, width=width, in_shape=in_shape, classes=classes)
-    products = multiplications(model, in_shape)
+    model = sizes.outline(Run(dataset=dataset, model=name, width=width))
+    products = multiplications(model, data.shapes(dataset)[1])
     return {layer: (weight.shape, products[layer]) for layer, weight in sparsity.prunable(model).items()}
 
 

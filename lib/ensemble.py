@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from lib import data, graphs, losses, models, sparsity
+from lib import data, graphs, losses, models, sizes, sparsity
 from lib.batches import Batches
 from lib.grouped import Grouped
 from lib.passes import Parameters, Pass, unformed
@@ -46,7 +46,7 @@ def members(run: Run, device: torch.device) -> int:
         return most if groupable and run.width <= width else 1
     if device.type != "cpu":
         return GPU_MEMBERS
-    return next((most for size, most in CPU_MEMBERS if parameters(run) <= size), 1)
+    return next((most for size, most in CPU_MEMBERS if sizes.parameters(run) <= size), 1)
 
 
 def partition(runs: Sequence[Run], device: torch.device) -> list[list[Run]]:
@@ -85,17 +85,6 @@ def engine_class(runs: Sequence[Run]) -> type:
 def stackable(run: Run) -> bool:
     """Whether `Stack` can train the run: a fully connected network as it is, on data that is not augmented."""
     return run.model in STACKABLE and run.linearize == "none" and not data.augmented(run.dataset)
-
-
-def parameters(run: Run) -> int:
-    """The number of trainable parameters of the run's network, without building it in memory."""
-    return _parameters(run.dataset, run.model, run.width, **run.options)
-
-
-@functools.cache  # a grid has many runs of one network
-def _parameters(dataset: str, model: str, width: float, **options: str | int) -> int:
-    classes, in_shape = data.shapes(dataset)
-    return models.count_parameters(models.outline(model, width=width, in_shape=in_shape, classes=classes, **options))
 
 
 class Stack:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from lib import ensemble, paths, records
+from lib import ensemble, paths, records, sizes
 from lib.measurement import Measurement
 from lib.runs import Run
 
@@ -124,7 +124,7 @@ def _begun(store: str | Path | None) -> Iterator[Group]:
 
 def cost(run: Run) -> float:
     """Roughly the work of a run, in any unit: parameters × gradients × epochs."""
-    return ensemble.parameters(run) * (1 + (run.rho > 0)) * run.epochs
+    return sizes.parameters(run) * (1 + (run.rho > 0)) * run.epochs
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:

@@ -19,7 +19,7 @@ import pandas
 import torch
 from joblib import cpu_count
 
-from lib import augment, data, ensemble, records
+from lib import augment, data, records, sizes
 from lib.calibration import Rate, alike, calibrate, samples
 from lib.groups import Group, choose_device, gather, store_of, wanting
 from lib.measurement import Measurement
@@ -174,8 +174,8 @@ def measured(store: str | Path | None = None) -> list[tuple[Measurement, float]]
 
 def _measuring(wanted: Measurement, taken: Sequence[tuple[Measurement, float]]) -> float:
     """The expected seconds: those a parameter, in the median of what is like it on record, times its parameters."""
-    like = [seconds / ensemble.parameters(other.run) for other, seconds in taken if _nature(other) == _nature(wanted)]
-    return statistics.median(like) * ensemble.parameters(wanted.run) if like else float("nan")
+    like = [seconds / sizes.parameters(other.run) for other, seconds in taken if _nature(other) == _nature(wanted)]
+    return statistics.median(like) * sizes.parameters(wanted.run) if like else float("nan")
 
 
 def _nature(measurement: Measurement) -> tuple:
@@ -200,4 +200,4 @@ def memory(runs: Sequence[Run]) -> int:
     else:
         images = n * channels * height * width * number
     images += m * channels * height * width * number
-    return len(runs) * ensemble.parameters(run) * buffers * number + images
+    return len(runs) * sizes.parameters(run) * buffers * number + images

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import numbers
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from lib import data, linearize, losses, models, resnets, sparsity, vit
@@ -154,6 +155,11 @@ class Run:
     def of_record(cls, record: dict) -> "Run":
         """The run that a record is of."""
         return cls.from_dict(record["run"])
+
+    @classmethod
+    def of_row(cls, row: Mapping) -> "Run":
+        """The run of a row of a table of `sweep`, whatever other columns there are."""
+        return cls(**{f.name: row[f.name] for f in fields(cls)})
 
     @classmethod
     def from_dict(cls, stored: dict) -> "Run":

@@ -16,6 +16,7 @@ import numpy as np
 import pandas
 
 from lib import benefit, sparsity, trends
+from lib.cells import Cell, cells
 from lib.claims import lacking, mean_and_spread
 
 CELL = ("width", "sparsity", "pruner")
@@ -48,7 +49,7 @@ def choices(table: pandas.DataFrame) -> pandas.DataFrame:
     Cells whose search is not complete are left out.
     """
     rows = []
-    for cell in benefit.cells(table, CELL):
+    for cell in cells(table, CELL):
         if cell.complete("SGD"):
             labels = {name: cell.labels[name] for name in CELL}
             own = cell.alone().items()
@@ -260,11 +261,11 @@ def _asked(table: pandas.DataFrame, *pruners: str) -> pandas.DataFrame:
     return table[judged & (100 * table["sparsity"] <= SPARSEST)]
 
 
-def _incomplete(table: pandas.DataFrame) -> list[benefit.Cell]:
+def _incomplete(table: pandas.DataFrame) -> list[Cell]:
     """The cells that lack the record of a run, or have no seed or no ρ that did not diverge."""
     return [
         cell
-        for cell in benefit.cells(table, CELL)
+        for cell in cells(table, CELL)
         if (cell.rows["status"] == "missing").any() or not cell.search("SGD", "all").size
     ]
 

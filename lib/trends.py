@@ -24,6 +24,7 @@ import numpy as np
 import pandas
 
 from lib import benefit
+from lib.cells import cells, highest
 
 EXACT_CELLS = 8  # 8! permutations a seed are all tried; of more cells a fixed sample
 SAMPLED = 50_000
@@ -154,13 +155,13 @@ class Scaling(NamedTuple):
 
 
 def rho_scaling(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> Scaling:
-    """How ρ* grows with the parameters in a table of `sweep` (Figure 5), over the cells of `benefit.cells`.
+    """How ρ* grows with the parameters in a table of `sweep` (Figure 5), over the cells of `lib.cells`.
 
     ρ* is chosen by test accuracy over the seeds that all cells have. The seeds are resampled with replacement, all
     nⁿ ways for up to RESAMPLED_SEEDS; ρ* of each cell is chosen anew in each. Cells whose search is not complete, and
     partial ones, are left out; NaN for fewer than two.
     """
-    found = [(cell, cell.search("SGD", "all")) for cell in benefit.cells(table, by) if cell.complete("SGD")]
+    found = [(cell, cell.search("SGD", "all")) for cell in cells(table, by) if cell.complete("SGD")]
     found = [(cell, search) for cell, search in found if search.size]
     most = max((search.shape[1] for _, search in found), default=0)
     partial = [cell.labels["parameters"] for cell, search in found if search.shape[1] < most]
@@ -174,7 +175,7 @@ def rho_scaling(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> S
         return Scaling(*[math.nan] * 3, (math.nan, math.nan), nothing, [], 0, seeds, partial)
     best, own = choose(np.arange(len(seeds))), [choose(np.array([i])) for i in range(len(seeds))]
     exponents = [_exponent(sizes, choose(sample)) for sample in _resamples(len(seeds))]
-    equal = [search.index[benefit.highest(search.to_numpy())] for search in searches]
+    equal = [search.index[highest(search.to_numpy())] for search in searches]
     ties = [_exponent(sizes, rhos) for rhos in itertools.product(*({rhos.min(), rhos.max()} for rhos in equal))]
     return Scaling(
         exponent=_exponent(sizes, best),
@@ -204,7 +205,7 @@ def describe_scaling(found: Scaling) -> str:
 
 
 def _rho_star(searches: list[pandas.DataFrame], sample: np.ndarray) -> np.ndarray:
-    return np.array([search.index[benefit.highest(search.to_numpy()[:, sample])[0]] for search in searches])
+    return np.array([search.index[highest(search.to_numpy()[:, sample])[0]] for search in searches])
 
 
 def _exponent(sizes: np.ndarray, rhos: np.ndarray) -> float:

@@ -8,6 +8,7 @@ import pandas
 from scipy import stats
 
 from lib import benefit
+from lib.cells import cells
 
 ZERO = 0.01  # nats, under which a training loss counts as zero: a probability of 99% for the right class
 SMOOTH = 2  # the F ratio under which we call a trend continuous; nothing in the paper, or in statistics, sets it
@@ -150,9 +151,9 @@ def best_rhos(tables: Mapping[str, pandas.DataFrame]) -> pandas.DataFrame:
     """
     rows = []
     for workload, table in tables.items():
-        cells = [cell for cell in benefit.cells(table) if cell.complete("SGD")]
-        rows += [{"workload": workload}] * (not cells)
-        for cell in cells:
+        complete = [cell for cell in cells(table) if cell.complete("SGD")]
+        rows += [{"workload": workload}] * (not complete)
+        for cell in complete:
             of = {"workload": workload, "parameters": cell.labels["parameters"]}
             for seed, rho in ({"all": cell.best()} | cell.alone()).items():
                 keys = cell.keys(cell.seeds("SGD") if seed == "all" else [seed])
@@ -185,7 +186,7 @@ def accuracies(table: pandas.DataFrame) -> pandas.DataFrame:
     for; complete: whether the run's seed counts and has a record at all of them. (`benefit.gaps` says which count.)
     """
     parts = [table.iloc[:0].assign(parameters=0, searched=0, radii=0, complete=False)]
-    for cell in benefit.cells(table):
+    for cell in cells(table):
         seeds = cell.seeds("SGD") if cell.complete("SGD") else []
         found = cell.rows[(cell.rows["status"] == "done") & (cell.rows["epochs"] == cell.epochs)]
         done = found[found["optimizer"] == "sam"].groupby("seed").size()

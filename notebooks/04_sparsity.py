@@ -34,7 +34,7 @@ import pandas
 import torch
 from IPython.display import Markdown
 
-from lib import benefit, costs, experiments, models, plots, sparse_benefit, sparsity
+from lib import benefit, costs, experiments, models, plots, sizes, sparse_benefit, sparsity
 from lib.claims import Book, keys
 from lib.sweep import sweep
 
@@ -79,7 +79,7 @@ kept.sum().tolist(), all(bool((group == 1).all()) for group in groups)
 # %%
 grid = experiments.cifar_sparse(preset)
 budgets = experiments.budgets(grid)
-worst = max(abs(benefit.parameters(run) - budget) for budget, runs in budgets.items() for run in runs)
+worst = max(abs(sizes.remaining(run) - budget) for budget, runs in budgets.items() for run in runs)
 assert worst <= 21  # random masks round in each of the 21 layers
 experiments.table(grid)
 
@@ -88,7 +88,7 @@ resnets = sweep(grid, train=train)
 small, large = (resnets[resnets["key"].isin([run.key for run in runs])] for runs in budgets.values())
 small_count, large_count = (f"{count / 1000:.0f} thousand parameters" for count in budgets)
 mlps = sweep(experiments.mnist_sparse(preset), train=train)
-mlp_count = f"{benefit.parameters(experiments.mnist_sparse(preset)[0]) / 1000:.0f} thousand parameters"
+mlp_count = f"{sizes.remaining(experiments.mnist_sparse(preset)[0]) / 1000:.0f} thousand parameters"
 structured = sweep(experiments.mnist_structured(preset), train=train)
 scored = {
     name: min(table["n_train"].replace(0, sparsity.SNIP_SAMPLES).min(), sparsity.SNIP_SAMPLES)

@@ -5,11 +5,10 @@ import math
 import numpy as np
 import pandas
 import pytest
-import torch
 from scipy import stats
 
-from lib import benefit, ensemble, models, sparsity, trends, widths
-from lib.batches import Batches
+from lib import benefit, trends, widths
+from lib.cells import PARTS, cells
 from lib.runs import Run
 
 RHOS = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -99,7 +98,7 @@ def test_of_equal_rhos_the_smallest_is_chosen_by_all_alike():
     found = of(benefit.gaps(runs))
     assert found["rho"].tolist() == [0.05] * 3
     assert found["gap"].tolist() == pytest.approx([0.01, 0.12, 0.14])
-    assert [cell.best() for cell in benefit.cells(runs)] == [0.05]
+    assert [cell.best() for cell in cells(runs)] == [0.05]
     assert set(benefit.chosen(runs).query("method == 'SAM'")["rho"]) == {0.05}
     narrow = runs.assign(width=0.25, key=runs["key"] + "w")
     both = pandas.concat([runs, narrow], ignore_index=True)
@@ -109,8 +108,8 @@ def test_of_equal_rhos_the_smallest_is_chosen_by_all_alike():
 
 def test_each_seed_alone_chooses_its_own_best_and_of_equal_ones_the_smallest():
     runs = small()
-    runs.loc[4, list(benefit.PARTS.values())] = 0.94  # ρ = 0.2 for seed 0, as good as 0.1
-    assert [cell.alone() for cell in benefit.cells(runs)] == [{0: 0.1, 1: 0.2}]
+    runs.loc[4, list(PARTS.values())] = 0.94  # ρ = 0.2 for seed 0, as good as 0.1
+    assert [cell.alone() for cell in cells(runs)] == [{0: 0.1, 1: 0.2}]
 
 
 # ---------------------------------------------------------------------------------------------- what is lacking
@@ -118,7 +117,7 @@ def test_each_seed_alone_chooses_its_own_best_and_of_equal_ones_the_smallest():
 
 def test_a_rho_at_which_a_run_diverged_cannot_be_chosen_and_the_failure_is_counted():
     runs = small()
-    runs.loc[3, ["status", *benefit.PARTS.values()]] = ["diverged", math.nan, math.nan, math.nan]
+    runs.loc[3, ["status", *PARTS.values()]] = ["diverged", math.nan, math.nan, math.nan]
     found = benefit.summary(runs).set_index("protocol").loc["paper"]
     assert found["rho"] == pytest.approx(0.2)
     assert found["gap"] == pytest.approx((0 + 3) / 2)
@@ -127,7 +126,7 @@ def test_a_rho_at_which_a_run_diverged_cannot_be_chosen_and_the_failure_is_count
 
 def test_a_seed_whose_reference_diverged_has_no_gap():
     runs = small()
-    runs.loc[0, ["status", *benefit.PARTS.values()]] = ["diverged", math.nan, math.nan, math.nan]
+    runs.loc[0, ["status", *PARTS.values()]] = ["diverged", math.nan, math.nan, math.nan]
     found = of(benefit.gaps(runs))
     assert found["seed"].tolist() == [1]
     assert found["rho"].item() == 0.2
@@ -135,7 +134,7 @@ def test_a_seed_whose_reference_diverged_has_no_gap():
 
 def test_a_seed_with_a_shorter_search_does_not_count_and_its_runs_are_missing():
     runs = small()
-    runs.loc[5, ["status", *benefit.PARTS.values()]] = ["missing", math.nan, math.nan, math.nan]
+    runs.loc[5, ["status", *PARTS.values()]] = ["missing", math.nan, math.nan, math.nan]
     found = benefit.summary(runs).set_index("protocol").loc["paper"]
     assert (found["seeds"], found["missing"], found["rho"]) == (1, 1, pytest.approx(0.1))
     assert found["gap"] == pytest.approx(4)
@@ -145,7 +144,7 @@ def test_a_seed_with_a_shorter_search_does_not_count_and_its_runs_are_missing():
 def test_a_search_that_lacks_a_rho_for_every_seed_is_not_complete():
     runs = small()
     assert of(benefit.gaps(runs))["complete"].all()
-    runs.loc[runs["rho"] == 0.2, ["status", *benefit.PARTS.values()]] = ["missing", math.nan, math.nan, math.nan]
+    runs.loc[runs["rho"] == 0.2, ["status", *PARTS.values()]] = ["missing", math.nan, math.nan, math.nan]
     assert not of(benefit.gaps(runs))["complete"].any()
     found = benefit.summary(runs).set_index("protocol").loc["paper"]
     assert (found["seeds"], found["missing"], found["searched"], found["complete"]) == (2, 2, 1, False)
@@ -169,7 +168,7 @@ def test_seeds_that_have_as_many_but_other_rhos_are_not_mixed_and_their_cell_sta
 def test_a_cell_with_nothing_to_compare_is_named_in_the_summary_with_no_number(lacking):
     runs = pandas.concat([small(), small().assign(width=2.0, key=lambda t: t["key"] + "w")], ignore_index=True)
     absent = (runs["width"] == 2) & (runs["optimizer"] == lacking)
-    runs.loc[absent, ["status", *benefit.PARTS.values()]] = ["missing", math.nan, math.nan, math.nan]
+    runs.loc[absent, ["status", *PARTS.values()]] = ["missing", math.nan, math.nan, math.nan]
     found = benefit.summary(runs).query("protocol == 'paper'").set_index("width")
     assert found["seeds"].to_dict() == {1.0: 2, 2.0: 0}
     assert found.loc[2.0, "missing"] == absent.sum()
@@ -221,34 +220,6 @@ def test_runs_below_three_times_chance_are_marked_and_stay_in_the_gap():
     assert benefit.mark_failures(many)["status"].tolist() == ["done", "not learned"]  # of 1000 classes
     no_classes = table(row(math.nan, dataset="factorization", model="linear2", width=4, loss="squared"))
     assert benefit.mark_failures(no_classes)["status"].tolist() == ["done"]
-
-
-# ---------------------------------------------------------------------------------------------- parameters
-
-
-def test_parameters_of_a_dense_run_are_those_of_its_network():
-    run = Run(width=0.5)
-    assert benefit.parameters(run) == ensemble.parameters(run)
-
-
-def test_parameters_of_a_vit_depend_on_its_patch():
-    run = Run(dataset="digits", model="vit", width=32, patch=8)
-    count = models.count_parameters(Batches(run, torch.device("cpu")).network(run)[0])
-    assert benefit.parameters(run) == ensemble.parameters(run) == count
-    # More weights in the projection of a patch, fewer learned positions.
-    assert count - benefit.parameters(run.but(patch=4)) == 32 * (8**2 - 4**2) + 32 * (1 - 4)
-
-
-@pytest.mark.parametrize("pruner", ["random", "snip"])
-def test_parameters_of_a_sparse_run_are_those_its_mask_leaves(pruner):
-    run = Run(dataset="digits", width=0.3, sparsity=0.83, pruner=pruner)
-    model = models.build("mlp", width=0.3, in_shape=(1, 8, 8), classes=10, seed=0)
-    if pruner == "random":
-        mask = sparsity.random_mask(model, 0.83, seed=0)
-    else:
-        mask = sparsity.snip_mask(model, "cross_entropy", torch.rand(50, 1, 8, 8), torch.arange(50) % 10, 0.83)
-    biases = 90 + 30 + 10
-    assert benefit.parameters(run) == sum(int(m.sum()) for m in mask.values()) + biases
 
 
 # ---------------------------------------------------------------------------------------------- bias under the null

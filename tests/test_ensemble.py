@@ -8,7 +8,7 @@ import torch
 from equality import SCHEDULES, differences, every_case, masked, second_epoch
 from torch import nn
 
-from lib import ensemble, models, train
+from lib import ensemble, models, sizes, train
 from lib.ensemble import Stack
 from lib.runs import Run
 from lib.train import Loop
@@ -255,17 +255,10 @@ def test_memory_is_four_times_the_parameters_with_sam_and_three_without():
         stack = Stack(runs, CPU)
         buffers = [part for part in vars(stack).values() if isinstance(part, ensemble.Parameters)]
         count = sum(buffer.flat.numel() for buffer in buffers)
-        assert count == (copies * ensemble.parameters(MLP) - unformed) * len(runs)
+        assert count == (copies * sizes.parameters(MLP) - unformed) * len(runs)
         for buffer in buffers:  # the layers are views of it
             storages = {layer.untyped_storage().data_ptr() for layer in buffer.layers}
             assert storages == {buffer.flat.untyped_storage().data_ptr()}
-
-
-@pytest.mark.parametrize("run", [MLP, LINEAR, Run(), MLP.but(model="resnet18", width=2)])
-def test_parameters_are_counted_without_building(run):
-    classes, in_shape = ensemble.data.shapes(run.dataset)
-    model = models.build(run.model, width=run.width, in_shape=in_shape, classes=classes, seed=0)
-    assert ensemble.parameters(run) == models.count_parameters(model)
 
 
 # Partition

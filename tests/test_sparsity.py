@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from lib import benefit, ensemble, experiments, grouped, models, sparsity, train
+from lib import ensemble, experiments, grouped, models, sizes, sparsity, train
 from lib.runs import Run
 
 CPU = torch.device("cpu")
@@ -429,7 +429,7 @@ def test_the_grids_of_section_6_hold_networks_of_equal_counts(preset):
             widths = {run.width for run in runs}
             assert {run.width for run in runs if run.sparsity == 0} == {min(widths)} and len(widths) >= 3
             for run in runs:
-                assert abs(benefit.parameters(run) - budget) <= (21 if run.pruner == "random" else 0)
+                assert abs(sizes.remaining(run) - budget) <= (21 if run.pruner == "random" else 0)
     assert sorted(experiments.budgets(experiments.cifar_sparse("paper"))) == [44_622, 701_466]  # "45k" and "701k"
     assert list(experiments.budgets(experiments.mnist_sparse("paper"))) == [61_035]  # "61k"
 
@@ -439,7 +439,7 @@ def test_patterns_are_compared_with_masks_of_their_count(preset):
     grid = experiments.mnist_structured(preset)
     assert {run.pruner for run in grid} == set(sparsity.PRUNERS)
     for width in {run.width for run in grid}:
-        counts = {run.pruner: benefit.parameters(run) for run in grid if run.width == width}
+        counts = {run.pruner: sizes.remaining(run) for run in grid if run.width == width}
         assert len(counts) == 3 and max(counts.values()) - min(counts.values()) <= 2
 
 

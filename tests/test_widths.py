@@ -9,6 +9,7 @@ from scipy import stats
 from test_benefit import row, table
 
 from lib import benefit, plots, trends, widths
+from lib.cells import PARTS
 
 RHOS = (0.02, 0.05, 0.1, 0.2)
 
@@ -79,7 +80,7 @@ def test_overall_averages_cells_for_each_seed_and_leaves_incomplete_ones_out():
     found = widths.overall(benefit.gaps(runs)).set_index(["reference", "protocol"])
     assert found.loc[("SGD", "paper"), "gap"] == pytest.approx(2)
     assert found.loc[("SGD", "paper"), ["cells", "seeds"]].tolist() == [2, 2]
-    runs.loc[(runs["width"] == 1) & (runs["rho"] == 0.2), ["status", *benefit.PARTS.values()]] = [
+    runs.loc[(runs["width"] == 1) & (runs["rho"] == 0.2), ["status", *PARTS.values()]] = [
         "missing",
         math.nan,
         math.nan,
@@ -150,7 +151,7 @@ def unfinished(width, rho, seed=None):
     """`swept` with the runs of SAM at one width and ρ missing, of one seed or of all."""
     runs = swept()
     lost = (runs["width"] == width) & (runs["rho"] == rho) & ((runs["seed"] == seed) | (seed is None))
-    runs.loc[lost, ["status", *benefit.PARTS.values()]] = ["missing", math.nan, math.nan, math.nan]
+    runs.loc[lost, ["status", *PARTS.values()]] = ["missing", math.nan, math.nan, math.nan]
     return runs
 
 

@@ -1,11 +1,8 @@
 """Section 6: large networks pruned at initialization to the size of a small dense one. (Figures 7, 8 and 14 to 16)"""
 
-import functools
 from collections.abc import Sequence
 
-from torch import nn
-
-from lib import data, models, sparsity
+from lib import sizes, sparsity
 from lib.experiments.grids import RHOS, SEEDS, SMOKE_RHOS, with_sam
 from lib.experiments.width import cifar_resnet, mnist_mlp
 from lib.runs import Run
@@ -14,23 +11,13 @@ from lib.runs import Run
 def sparsified(dense: Run, widths: Sequence[float], rhos: Sequence[float], seeds: Sequence[int]) -> list[Run]:
     """`dense`, and networks of `widths` brought to its parameter count by each unstructured method (Section 6), all
     trained by SGD and by SAM."""
-    target = models.count_parameters(_outline(dense))
+    target = sizes.parameters(dense)
     runs = with_sam(dense, rhos, seeds)
     for width in widths:
-        removed = sparsity.matching(_outline(dense.but(width=width)), target)
+        removed = sparsity.matching(sizes.outline(dense.but(width=width)), target)
         for pruner in sparsity.UNSTRUCTURED:
             runs += with_sam(dense.but(width=width, sparsity=removed, pruner=pruner), rhos, seeds)
     return runs
-
-
-def _outline(run: Run) -> nn.Module:
-    return _network(run.dataset, run.model, run.width, **run.options)
-
-
-@functools.cache  # a grid has many runs of one network
-def _network(dataset: str, model: str, width: float, **options: str | int) -> nn.Module:
-    classes, in_shape = data.shapes(dataset)
-    return models.outline(model, width=width, in_shape=in_shape, classes=classes, **options)
 
 
 def mnist_sparse(preset: str) -> list[Run]:
@@ -54,8 +41,7 @@ def mnist_structured(preset: str) -> list[Run]:
     runs = []
     for width, (pattern, (n, m)) in zip(widths, sparsity.PATTERNS.items(), strict=True):
         structured = base.but(width=width, sparsity=1 - n / m, pruner=pattern)
-        outline = _outline(structured)
-        matched = sparsity.matching(outline, sparsity.remaining(outline, structured.sparsity, pattern))
+        matched = sparsity.matching(sizes.outline(structured), sizes.remaining(structured))
         others = [structured.but(sparsity=matched, pruner=pruner) for pruner in sparsity.UNSTRUCTURED]
         runs += [run for one in (structured, *others) for run in with_sam(one, rhos)]
     return runs
@@ -64,7 +50,7 @@ def mnist_structured(preset: str) -> list[Run]:
 def budgets(grid: Sequence[Run]) -> dict[int, list[Run]]:
     """The runs of a grid of Section 6 by the number of parameters that they share, which is that of a dense network.
     (Random masks round in each layer, so theirs are off by a few.)"""
-    left = {run: sparsity.remaining(_outline(run), run.sparsity, run.pruner) for run in grid}
+    left = {run: sizes.remaining(run) for run in grid}
     counts = sorted({left[run] for run in grid if not run.sparsity})
     shared = {run: min(counts, key=lambda count: abs(count - left[run])) for run in grid}
     return {count: [run for run in grid if shared[run] == count] for count in counts}
