@@ -241,8 +241,9 @@ def _replace(file, text: str) -> None:
 
 
 def keys(*tables: pandas.DataFrame) -> list[str]:
-    """Of the runs in these tables that have a record."""
-    return [key for table in tables for key in table["key"][table["status"] != "missing"]]
+    """Of the runs in these tables that have a record, and of what was measured on them."""
+    recorded = (table[table["status"] != "missing"] for table in tables)
+    return [key for table in recorded for name in ("key", "run_key") if name in table for key in table[name]]
 
 
 def lacking(*tables: pandas.DataFrame, without: Iterable[str] = ("missing", "diverged")) -> str:

@@ -27,15 +27,11 @@ preset = "smoke"
 train = True
 
 # %%
-import math
-
-import numpy as np
 import pandas
-import torch
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 
-from lib import benefit, experiments, linearize, plots
-from lib.claims import Book, lacking, mean_and_spread
+from lib import alphas, benefit, experiments, plots
+from lib.claims import Book, keys
 from lib.sweep import measure, sweep
 
 experiments.check_preset(preset)
@@ -67,41 +63,17 @@ Markdown("Here batch {batch_size}, {epochs} epochs, width {width:g}.".format(**f
 
 
 # %%
-CONSTANT = 0.9  # α²·loss of the best constant answer to ten balanced classes, 1/10 for each: (1 − 1/10)² + 9/10²
-
-
-def scored(found, trained):
-    """A table with the runs' test accuracy (%), their α²·training loss, and a name for the legend."""
-    found["accuracy"] = 100 * trained["test_accuracy"].to_numpy()
-    found["loss"] = found["alpha"] ** 2 * trained["train_loss"].to_numpy()
-    found.loc[(found["status"] == "done") & (found["loss"] > CONSTANT), "status"] = "not learned"
-    found["label"] = [f"SAM, ρ = {rho:g}" if rho else "SGD" for rho in found["rho"]]
-    return found
-
-
 def collect(grid):
-    """What was measured on the runs of a grid, beside their scores."""
-    found = scored(measure(grid, train=train), sweep([m.run for m in grid], train=train))
-    found = found.reindex(columns=list(dict.fromkeys([*found, *NUMBERS, "outputs"])))
-    return found.astype(dict.fromkeys(NUMBERS, float))
+    """What was measured on the runs of a grid, beside their accuracies and losses."""
+    return alphas.scored(measure(grid, train=train), sweep([m.run for m in grid], train=train))
 
 
-def judge(name, measured, condition, *tables, **without):
-    """File what was measured on these runs and whether it holds (None: they do not tell), or what is lacking."""
-    reason, runs = lacking(*tables, **without), pandas.concat(tables)
-    measured += " (1 seed)" * (len(set(runs["seed"])) == 1)
-    holds = None if reason or condition is None else bool(condition)
-    made = runs.loc[runs["status"] != "missing", runs.columns.intersection(["key", "run_key"])]
-    book.record(name, measured=reason or measured, holds=holds, keys=made.to_numpy().ravel())
+def judge(name, verdict, *tables):
+    """File what was measured on these runs and whether the claim holds; whether it does."""
+    measured, holds = verdict
+    book.record(name, measured=measured, holds=holds, keys=keys(*tables))
+    return holds
 
-
-def changed(part):
-    """How many of the activations training changed, in per cent."""
-    return mean_and_spread(100 * (1 - part["stability"]), "%", digits=2)
-
-
-NUMBERS = ["stability", "distance", "start_norm", "kernel_change", "kernel_cosine", "start_sharpness", "sharpness"]
-NUMBERS += ["swing", "ascent_stability"]
 
 # %% [markdown]
 # ## The learning rate
@@ -110,26 +82,20 @@ NUMBERS += ["swing", "ascent_stability"]
 # takes what was found at `lite`, for a network of an eighth of the width; its own search is among its runs.
 
 # %%
-search = sweep(experiments.vgg_learning_rate(preset), train=train)
-search = scored(search, search)
-chosen = search[search["lr"] == fixed["lr"]]
+search = alphas.scored(sweep(experiments.vgg_learning_rate(preset), train=train))
 figure = plots.along(
     search,
     title=plots.title("VGG-11 at α = 1, trained by SGD", search, preset),
     panels={"accuracy": "test accuracy (%)", "loss": "training loss"},
     by="lr",
-    levels={"loss": ("best constant answer", CONSTANT)},
+    levels={"loss": ("best constant answer", alphas.CONSTANT)},
 )
 plots.footnote(figure, search, by="lr")
 plots.save(figure, "fig17_rate", search[["key", "lr", "rho", "seed", "status", "accuracy", "loss"]], preset)
 
 # %%
-told = [
-    f"{f'{run.accuracy:.1f}%' if run.status == 'done' else run.status} at η = {run.lr:g}" for run in search.itertuples()
-]
-best = search["accuracy"].max()
-judge("17-rate", ", ".join(told), chosen["accuracy"].iloc[0] >= best, search, without=("missing",))
-Markdown(f"From here on **η = {fixed['lr']:g}**.")
+judge("17-rate", alphas.rate(search, fixed["lr"]), search)
+display(book.table("17-rate"), Markdown(f"From here on **η = {fixed['lr']:g}**."))
 
 # %%
 runs = collect(grid)
@@ -151,7 +117,7 @@ figure = plots.along(
     title=plots.title("VGG-11, the same network at every α", runs, preset),
     panels={"accuracy": "test accuracy (%)", "loss": "α²·training loss"},
     logs=("loss",),
-    levels={"loss": ("best constant answer", CONSTANT)},
+    levels={"loss": ("best constant answer", alphas.CONSTANT)},
 )
 shown = ["key", "run_key", "label", "alpha", "rho", "seed", "status"]
 plots.footnote(figure, runs, by="alpha")
@@ -173,40 +139,17 @@ plots.footnote(figure, runs, by="alpha")
 plots.save(figure, "fig17b", runs[[*shown, "stability"]], preset)
 
 # %%
-LAZY = 0.99  # of the activations: what the paper calls close to 100%
-both = pandas.concat([end["sgd"], end["small"]])
-judge(
-    "17b-lazy",
-    f"activations that training changed: SGD {changed(end['sgd'])}, SAM {changed(end['small'])}",
-    (both["stability"] > LAZY).all(),
-    both,
-)
-behind = end["sgd"]["accuracy"].mean() - end["small"]["accuracy"].mean()
-lost = [name for name, part in (("SGD", end["sgd"]), ("SAM", end["small"])) if (part["loss"] > CONSTANT).any()]
-losses = f"α²·training loss up to {end['small']['loss'].max():.3g}, SGD's {end['sgd']['loss'].max():.3g}"
-outcome = f"{behind:.1f} points behind SGD" + f", where {' and '.join(lost)} did not learn" * bool(lost)
-judge("17a-behind", f"{outcome}: {losses}, the best constant answer's {CONSTANT}", behind > 10, both)
-judge("17a-learned", losses, not lost, both)
-far = large[large["alpha"] == largest]
-judge(
-    "17b-radius",
-    f"highest stability at ρ = {rhos[-1]:g} and any α: {large['stability'].max():.3f}; "
-    f"{(large['status'] == 'diverged').sum()} of {len(large)} runs diverged",
-    None if far["stability"].isna().all() else not (large["stability"] >= LAZY).any(),  # what diverged did not stay
-    large,
-    without=("missing",),
-)
+pair = end["sgd"], end["small"]
+lazy = judge("17b-lazy", alphas.lazy(*pair), *pair)
+never = judge("17b-radius", alphas.never_lazy(large), large)
+behind = judge("17a-behind", alphas.behind(*pair), *pair)
+judge("17a-learned", alphas.learned(*pair), *pair)
 if preset == "smoke":
-    assert (both["stability"] > LAZY).all() and (large["stability"] < LAZY).all() and behind > 10
-Markdown(
-    lacking(both, far)
-    or f"At α = {largest:g} SAM with ρ = {rhos[1]:g} ends **{outcome}** ({losses}). Training changes so much of the "
-    f"activations: SGD {changed(end['sgd'])}, that SAM {changed(end['small'])}, SAM with ρ = {rhos[-1]:g} "
-    f"{changed(end['large'])}."
-)
+    assert lazy and never and behind
+book.table("17a-behind", "17a-learned", "17b-lazy", "17b-radius")
 
 # %% tags=["nbval-check-output"]
-bool((both["stability"] > LAZY).all()), bool((large["stability"] < LAZY).all()), bool(behind > 10)
+lazy, never, behind
 
 # %% [markdown]
 # ## Beyond the paper: the yardstick itself
@@ -224,17 +167,8 @@ bool((both["stability"] > LAZY).all()), bool((large["stability"] < LAZY).all()),
 # %%
 tangent = collect(experiments.vgg_tangent(preset))
 tangent["label"] = "tangent model, " + tangent["label"]
-yardstick = {(t.rho > 0, t.seed): torch.tensor(t.outputs) for t in tangent.itertuples() if isinstance(t.outputs, list)}
-
-
-def gap(run, sam=False):
-    """How far αf of a run is from that of the tangent model, trained by SGD or by SAM, relative to its length."""
-    there = isinstance(run["outputs"], list) and (sam, run["seed"]) in yardstick
-    return linearize.relative_change(yardstick[sam, run["seed"]], torch.tensor(run["outputs"])) if there else math.nan
-
-
-runs["gap"] = [gap(run) for _, run in runs.iterrows()]
 plain, wide = tangent[tangent["rho"] == 0], tangent[tangent["rho"] > 0]
+runs["gap"] = alphas.apart(runs, plain)
 start = runs.loc[runs["alpha"] == largest, "start_sharpness"].mean()
 figure = plots.along(
     runs,
@@ -245,42 +179,25 @@ figure = plots.along(
         "sharpness": "sharpness after training",
     },
     logs=("gap", "kernel_change", "sharpness"),
-    levels={} if math.isnan(start) else {"sharpness": ("before training", start)},
+    levels={"sharpness": ("before training", start)} if start > 0 else {},
 )
 columns = [*shown, "gap", "kernel_change", "kernel_cosine", "start_sharpness", "sharpness"]
 plots.footnote(figure, pandas.concat([runs, plain.assign(model="tangent model")]), by="alpha")
 plots.save(figure, "fig17_tangent", runs[columns], preset)
 
 # %%
-NEAR = 0.1  # of the length of the outputs
-lazy = runs.loc[end["sgd"].index]
-judge(
-    "17-tangent",
-    f"relative distance {mean_and_spread(lazy['gap'])}, kernel changed by {mean_and_spread(lazy['kernel_change'])}",
-    lazy["gap"].max() < NEAR,
-    lazy,
-    plain,
-)
-change = np.log(sgd["sharpness"] / sgd["start_sharpness"]).abs()  # by run: some end sharper, some flatter
-factors = np.exp(change.groupby(sgd["alpha"]).mean())
-recorded = bool(sgd["start_sharpness"].notna().all())
-told = ", ".join(f"{factor:.3f} at α = {alpha:g}" for alpha, factor in factors.items())
-judge(
-    "17-sharpness",
-    f"SGD off its start by a factor of {told}" if recorded else "the sharpness before training is not recorded",
-    factors.is_monotonic_decreasing if recorded else None,
-    sgd,
-)
+near = judge("17-tangent", alphas.near_tangent(end["sgd"], plain), end["sgd"], plain)
+judge("17-sharpness", alphas.keeps_sharpness(sgd), sgd)
 if preset == "smoke":
-    assert lazy["gap"].max() < NEAR
+    assert near
+book.table("17-tangent", "17-sharpness")
+
+# %%
 Markdown(
-    lacking(lazy, sgd, plain)
-    or f"SGD at α = {largest:g} is within **{lazy['gap'].max():.2g}** of its tangent model, and its kernel changed by "
-    f"{lazy['kernel_change'].max():.2g}."
-    + f" Before training its sharpness times η is {fixed['lr'] * start:.2g}. Beyond {2 * (1 + fixed['momentum']):.2g} "
+    f"Before training the sharpness times η is {fixed['lr'] * start:.2g}. Beyond {2 * (1 + fixed['momentum']):.2g} "
     "gradient descent with this momentum would diverge, and a lazy network cannot turn flatter."
-    * recorded
-    + f" Up or down, its sharpness ends off that before training by a factor of {told}." * recorded
+    if start > 0
+    else "The sharpness before training has no record."
 )
 
 # %% [markdown]
@@ -315,33 +232,11 @@ plots.save(figure, "fig17_distance", runs[columns], preset)
 
 
 # %%
-def exponent(part):
-    varied = len(set(part["alpha"])) > 1
-    return np.polyfit(*np.log(part[["alpha", "distance"]].T.to_numpy()), 1)[0] if varied else math.nan
-
-
-rows = []
-for label, part in runs[runs["alpha"] > runs["alpha"].min()].groupby("label", sort=False):
-    done = part.dropna(subset="distance")
-    slope = exponent(done)
-    last = done[done["alpha"] == largest]
-    ratio = (last["distance"] / last["rho"]).mean() if (last["rho"] > 0).all() else math.nan
-    ends = {"‖w − w₀‖": last["distance"].mean(), "‖w − w₀‖/ρ": ratio, "swing": last["swing"].mean()}
-    rows.append({"": label, "exponent of α": slope} | ends)
-distances = pandas.DataFrame(rows).set_index("")
-slopes = distances["exponent of α"].reindex([sgd["label"].iloc[0], large["label"].iloc[0]]).tolist()
-fitted = sorted(set(runs["alpha"]))[1:]
-judge(
-    "17-distance",
-    f"α to the power {slopes[0]:.2f} for SGD, {slopes[1]:.2f} for SAM at ρ = {rhos[-1]:g}, by {len(fitted)} values of "
-    f"α from {fitted[0]:g} to {fitted[-1]:g}",
-    abs(slopes[0] + 1) < 0.1 and abs(slopes[1]) < 0.1,
-    sgd[sgd["alpha"] > sgd["alpha"].min()],
-    large[large["alpha"] > large["alpha"].min()],
-)
+later = [part[part["alpha"] > part["alpha"].min()] for part in (sgd, large)]
+travels = judge("17-distance", alphas.travels(*later), *later)
 if preset == "smoke":
-    assert abs(slopes[0] + 1) < 0.1 and abs(slopes[1]) < 0.1
-distances.round(4)
+    assert travels
+display(alphas.distances(runs).round(4), book.table("17-distance"))
 
 # %% [markdown]
 # The first consequence can be put to the test without any network: SAM on the tangent model at the radius αρ that
@@ -350,27 +245,13 @@ distances.round(4)
 # not magnify the little by which the two differ.
 
 # %%
-behind_tangent = plain["accuracy"].mean() - wide["accuracy"].mean()
-judge(
-    "17-radius",
-    f"at radius {wide['rho'].max():g} SAM is {behind_tangent:.1f} points behind SGD on the tangent model, α²·training "
-    f"loss {wide['loss'].mean():.3g} (SGD's {plain['loss'].mean():.3g}, untrained 1)",
-    behind_tangent > 10,
-    tangent,
-)
-apart = pandas.Series([gap(run, sam=True) for _, run in end["small"].iterrows()])
-travelled = largest * end["small"]["distance"].mean()
-judge(
-    "17-equivalent",
-    f"relative distance of the outputs {mean_and_spread(apart)}; α‖w − w₀‖ {travelled:.3g}, on the tangent model "
-    f"{wide['distance'].mean():.3g}",
-    apart.max() < NEAR,
-    wide,
-    end["small"],
-)
-compared = pandas.concat([tangent, both]).assign(travelled=lambda part: part["alpha"] * part["distance"])
+judge("17-radius", alphas.fails_on_tangent(plain, wide), tangent)
+judge("17-equivalent", alphas.equivalent(end["small"], wide), wide, end["small"])
+compared = pandas.concat([tangent, *pair])
+compared["travelled"] = compared["alpha"] * compared["distance"]
 columns = ["linearize", "label", "alpha", "seed", "accuracy", "loss", "travelled", "status"]
-compared[columns].rename(columns={"travelled": "α‖w − w₀‖"}).round(4)
+shown_as = compared[columns].rename(columns={"travelled": "α‖w − w₀‖"})
+display(shown_as.round(4), book.table("17-radius", "17-equivalent"))
 
 # %% [markdown]
 # ## What makes SAM lazy: a radius that falls as 1/α
@@ -381,7 +262,7 @@ compared[columns].rename(columns={"travelled": "α‖w − w₀‖"}).round(4)
 # %%
 scaled = collect(experiments.vgg_scaled_radius(preset))
 scaled["label"] = f"SAM, ρ = {experiments.LINEARIZATION_RHO:g}/α"
-scaled["gap"] = [gap(run) for _, run in scaled.iterrows()]
+scaled["gap"] = alphas.apart(scaled, plain)
 together = pandas.concat([runs.loc[[*sgd.index, *small.index]], scaled], ignore_index=True)
 figure = plots.along(
     together.assign(stability=100 * together["stability"]),
@@ -399,47 +280,26 @@ plots.save(figure, "fig17_scaled", together[columns], preset)
 
 # %%
 last = scaled[scaled["alpha"] == largest]
-ahead = last["accuracy"].mean() - end["sgd"]["accuracy"].mean()
-judge(
-    "17-scaled",
-    f"activations changed {changed(last)}, {ahead:+.1f} points against SGD, α²·training loss {last['loss'].mean():.3g}",
-    (last["stability"] > LAZY).all() and ahead > -5,
-    last,
-    end["sgd"],
-)
-Markdown(
-    lacking(last, end["sgd"])
-    or f"With the radius scaled, SAM at α = {largest:g} changes {changed(last)} of the activations and is "
-    f"{ahead:+.1f} points from SGD. At a fixed radius the comparison of Figure 17 changes two things with α: "
-    "how linear the network is, and how large SAM's radius is on the scale on which the network learns."
-)
+keeps = judge("17-scaled", alphas.keeps_up(end["sgd"], last), last, end["sgd"])
+book.table("17-scaled")
 
 # %% [markdown]
+# So at a fixed radius the comparison of Figure 17 changes two things with α: how linear the network is, and how large
+# SAM's radius is on the scale on which the network learns.
+#
 # Does linearization make SAM more effective, then? At every α the best of all its radii, fixed and scaled, is chosen on
 # half of the test samples and its gain over SGD taken on the other half (`lib.benefit`). Linearization would if SAM
 # gained over a point more at some larger α than at the smallest, and over SGD. It does not if SAM gains a point at the
 # smallest α and nowhere more. Between these the question is not decided.
 
 # %%
-BENEFIT = 1.0  # points; the standard error of an accuracy on 5,000 images is up to 0.7
 everything = sweep(dict.fromkeys(m.run for m in [*grid, *experiments.vgg_scaled_radius(preset)]), train=train)
-best = benefit.summary(everything, by="alpha").query("protocol == 'samples'").set_index("alpha")
-first, later = (
-    best["gap"].reindex([runs["alpha"].min()]).max(),
-    best["gap"].drop(runs["alpha"].min(), errors="ignore").max(),
-)
-harmless = first >= BENEFIT and later <= first
-judge(
-    "17a-benefit",
-    "best gain over SGD " + ", ".join(f"{gain:+.1f} points at α = {alpha:g}" for alpha, gain in best["gap"].items()),
-    False if later > max(first, 0) + BENEFIT else True if harmless else None,
-    runs,
-    scaled,
-)
-best[["rho", "sgd", "sam", "gap", "seeds"]].round(5)
+best = benefit.summary(everything, by="alpha").query("protocol == 'samples'")
+judge("17a-benefit", alphas.no_more_effective(best, runs, scaled), runs, scaled)
+display(best.set_index("alpha")[["rho", "sgd", "sam", "gap", "seeds"]].round(5), book.table("17a-benefit"))
 
 # %% tags=["nbval-check-output"]
-bool((last["stability"] > LAZY).all()), bool(abs(slopes[0] + 1) < 0.1), bool(abs(slopes[1]) < 0.1)
+keeps, travels
 
 # %% [markdown]
 # ## What holds

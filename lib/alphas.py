@@ -1,0 +1,195 @@
+"""What the figures of Appendix C plot over the scale α, and what they say: does SAM gain by lazy training? (Figure 17)
+
+A verdict on a claim is what was measured, in words, and whether the claim holds; None where the runs do not tell, with
+what is lacking in place of the words where a record is. Tables are those of `scored`.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas
+import torch
+
+from lib import linearize
+from lib.claims import lacking, mean_and_spread
+
+CONSTANT = 0.9  # α²·loss of the best constant answer to ten balanced classes, 1/10 for each: (1 − 1/10)² + 9/10²
+LAZY = 0.99  # of the activations: what the paper calls close to 100%
+NEAR = 0.1  # of the length of the outputs
+FAR = 10.0  # points of accuracy
+BENEFIT = 1.0  # points; the standard error of an accuracy on 5,000 images is up to 0.7
+NUMBERS = ("stability", "distance", "start_norm", "kernel_change", "kernel_cosine", "start_sharpness", "sharpness")
+NUMBERS += ("swing", "ascent_stability")
+
+Verdict = tuple[str, bool | None]
+
+
+def scored(table: pandas.DataFrame, trained: pandas.DataFrame | None = None) -> pandas.DataFrame:
+    """A table of `sweep`, or one of `measure` with that of its runs (trained), row for row, with more columns.
+
+    accuracy: on test samples (%); loss, in place of its name: α²·training loss, 1 for an untrained network; label: the
+    optimizer, for a legend; and every number that `laziness` measures, NaN where it has not. status: "not learned"
+    where the loss is above CONSTANT.
+    """
+    trained = table if trained is None else trained
+    found = table.reindex(columns=list(dict.fromkeys([*table, *NUMBERS, "outputs"])))
+    found = found.astype(dict.fromkeys(NUMBERS, float)).assign(
+        accuracy=100 * trained["test_accuracy"].to_numpy(),
+        loss=found["alpha"] ** 2 * trained["train_loss"].to_numpy(),
+        label=[f"SAM, ρ = {rho:g}" if rho else "SGD" for rho in found["rho"]],
+    )
+    failed = (found["status"] == "done") & (found["loss"] > CONSTANT)
+    return found.assign(status=found["status"].mask(failed, "not learned"))
+
+
+def apart(runs: pandas.DataFrame, tangent: pandas.DataFrame) -> pandas.Series:
+    """How far αf of each run is from that of the tangent model of its seed on the same samples, relative to the
+    latter's length: 0 is agreement, 1 what an answer of 0 would have. NaN without either.
+
+    tangent: its rows by one optimizer, one a seed."""
+    answers = {t.seed: torch.tensor(t.outputs) for t in tangent.itertuples() if isinstance(t.outputs, list)}
+    found = [
+        linearize.relative_change(answers[r.seed], torch.tensor(r.outputs))
+        if isinstance(r.outputs, list) and r.seed in answers
+        else math.nan
+        for r in runs.itertuples()
+    ]
+    return pandas.Series(found, index=runs.index, dtype=float)
+
+
+def distances(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """How the distance that training travels depends on α and ρ, one row a label: the exponent of α, by least squares
+    from the second α on; at the largest α ‖w − w₀‖, ‖w − w₀‖/ρ (NaN for SGD) and the swing of SAM's ascent."""
+    rows = {}
+    for label, part in runs[runs["alpha"] > runs["alpha"].min()].groupby("label", sort=False):
+        last = part[part["alpha"] == runs["alpha"].max()]
+        ratio = (last["distance"] / last["rho"].mask(last["rho"] == 0)).mean()
+        ends = {"‖w − w₀‖": last["distance"].mean(), "‖w − w₀‖/ρ": ratio, "swing": last["swing"].mean()}
+        rows[label] = {"exponent of α": _exponent(part)} | ends
+    return pandas.DataFrame.from_dict(rows, orient="index")
+
+
+def _exponent(runs: pandas.DataFrame) -> float:
+    found = runs[["alpha", "distance"]].dropna()
+    if found["alpha"].nunique() < 2:
+        return math.nan
+    return float(np.polyfit(*np.log(found.T.to_numpy(float)), 1)[0])
+
+
+# ------------------------------------------------------------------------------------------------------------- verdicts
+
+
+def rate(search: pandas.DataFrame, lr: float) -> Verdict:
+    """Whether no other learning rate of the search ends with a higher accuracy than `lr`."""
+    runs = zip(search["lr"], search["status"], search["accuracy"], strict=True)
+    told = [f"{f'{accuracy:.1f}%' if status == 'done' else status} at η = {at:g}" for at, status, accuracy in runs]
+    holds = search.loc[search["lr"] == lr, "accuracy"].iloc[0] >= search["accuracy"].max()
+    return _verdict(", ".join(told), holds, search, without=("missing",))
+
+
+def lazy(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Verdict:
+    """Whether training keeps more than LAZY of the activations in all of these runs."""
+    holds = (pandas.concat([sgd, sam])["stability"] > LAZY).all()
+    return _verdict(f"activations that training changed: SGD {_changed(sgd)}, SAM {_changed(sam)}", holds, sgd, sam)
+
+
+def never_lazy(sam: pandas.DataFrame) -> Verdict:
+    """Whether no run, at whatever α, keeps LAZY of the activations. What diverged did not stay where it was, but where
+    all at the largest α did, nothing was measured."""
+    told = f"highest stability at ρ = {sam['rho'].max():g} and any α: {sam['stability'].max():.3f}; "
+    told += f"{(sam['status'] == 'diverged').sum()} of {len(sam)} runs diverged"
+    nothing = sam.loc[sam["alpha"] == sam["alpha"].max(), "stability"].isna().all()
+    return _verdict(told, None if nothing else not (sam["stability"] >= LAZY).any(), sam, without=("missing",))
+
+
+def behind(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Verdict:
+    """Whether SAM's accuracy is more than FAR points below SGD's; who did not learn is named."""
+    lost = [name for name, part in (("SGD", sgd), ("SAM", sam)) if (part["loss"] > CONSTANT).any()]
+    points = sgd["accuracy"].mean() - sam["accuracy"].mean()
+    told = f"{points:.1f} points behind SGD" + f", where {' and '.join(lost)} did not learn" * bool(lost)
+    return _verdict(f"{told}: {_losses(sgd, sam)}, the best constant answer's {CONSTANT}", points > FAR, sgd, sam)
+
+
+def learned(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Verdict:
+    """Whether all of these runs are better than the best constant answer."""
+    holds = (pandas.concat([sgd, sam])["loss"] <= CONSTANT).all()
+    return _verdict(_losses(sgd, sam), holds, sgd, sam)
+
+
+def near_tangent(runs: pandas.DataFrame, tangent: pandas.DataFrame) -> Verdict:
+    """Whether all of these runs end within NEAR of the tangent model."""
+    gap = apart(runs, tangent)
+    told = f"relative distance {mean_and_spread(gap)}, kernel changed by {mean_and_spread(runs['kernel_change'])}"
+    return _verdict(told, gap.max() < NEAR, runs, tangent)
+
+
+def keeps_sharpness(sgd: pandas.DataFrame) -> Verdict:
+    """Whether the sharpness after training is the nearer to that before it, up or down, the larger α."""
+    if not sgd["start_sharpness"].notna().all():
+        return _verdict("the sharpness before training is not recorded", None, sgd)
+    change = np.log(sgd["sharpness"] / sgd["start_sharpness"]).abs()  # by run: some end sharper, some flatter
+    factors = np.exp(change.groupby(sgd["alpha"]).mean())
+    told = ", ".join(f"{factor:.3f} at α = {alpha:g}" for alpha, factor in factors.items())
+    return _verdict(f"SGD off its start by a factor of {told}", factors.is_monotonic_decreasing, sgd)
+
+
+def travels(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Verdict:
+    """Whether over these α the distance travelled falls as 1/α by SGD, and does not depend on α by SAM."""
+    slopes = [_exponent(part) for part in (sgd, sam)]
+    fitted = sorted(set(sgd["alpha"]))
+    told = f"α to the power {slopes[0]:.2f} for SGD, {slopes[1]:.2f} for SAM at ρ = {sam['rho'].max():g}, by "
+    told += f"{len(fitted)} values of α from {fitted[0]:g} to {fitted[-1]:g}"
+    return _verdict(told, abs(slopes[0] + 1) < 0.1 and abs(slopes[1]) < 0.1, sgd, sam)
+
+
+def fails_on_tangent(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Verdict:
+    """Whether on the tangent model too SAM's accuracy is more than FAR points below SGD's."""
+    points = sgd["accuracy"].mean() - sam["accuracy"].mean()
+    told = f"at radius {sam['rho'].max():g} SAM is {points:.1f} points behind SGD on the tangent model, α²·training "
+    told += f"loss {sam['loss'].mean():.3g} (SGD's {sgd['loss'].mean():.3g}, untrained 1)"
+    return _verdict(told, points > FAR, sgd, sam)
+
+
+def equivalent(sam: pandas.DataFrame, tangent: pandas.DataFrame) -> Verdict:
+    """Whether SAM at (α, ρ) ends within NEAR of the tangent model trained by SAM at (1, αρ)."""
+    gap, travelled = apart(sam, tangent), (sam["alpha"] * sam["distance"]).mean()
+    told = f"relative distance of the outputs {mean_and_spread(gap)}; α‖w − w₀‖ {travelled:.3g}, on the tangent model "
+    return _verdict(f"{told}{tangent['distance'].mean():.3g}", gap.max() < NEAR, tangent, sam)
+
+
+def keeps_up(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Verdict:
+    """Whether SAM keeps more than LAZY of the activations, and its accuracy is less than half of FAR below SGD's."""
+    points = sam["accuracy"].mean() - sgd["accuracy"].mean()
+    told = f"activations changed {_changed(sam)}, {points:+.1f} points against SGD, α²·training loss "
+    holds = (sam["stability"] > LAZY).all() and points > -FAR / 2
+    return _verdict(f"{told}{sam['loss'].mean():.3g}", holds, sam, sgd)
+
+
+def no_more_effective(best: pandas.DataFrame, *runs: pandas.DataFrame) -> Verdict:
+    """Whether linearization does not make SAM more effective: SAM gains BENEFIT over SGD at the smallest α, and nowhere
+    more. It does make it so if at a larger α SAM gains over BENEFIT more than there, and than SGD. Else it is open.
+
+    best: rows of `benefit.summary` by "alpha" and one protocol, from all of these runs."""
+    gains = best.set_index("alpha")["gap"].sort_index()
+    first, later = gains.iloc[0], gains.iloc[1:].max()
+    told = ", ".join(f"{gain:+.1f} points at α = {alpha:g}" for alpha, gain in gains.items())
+    holds = True if first >= BENEFIT and later <= first else None
+    return _verdict(f"best gain over SGD {told}", False if later > max(first, 0) + BENEFIT else holds, *runs)
+
+
+def _losses(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> str:
+    return f"α²·training loss up to {sam['loss'].max():.3g}, SGD's {sgd['loss'].max():.3g}"
+
+
+def _changed(part: pandas.DataFrame) -> str:
+    return mean_and_spread(100 * (1 - part["stability"]), "%", digits=2)
+
+
+def _verdict(
+    told: str, holds: bool | None, *tables: pandas.DataFrame, without: Sequence[str] = ("missing", "diverged")
+) -> Verdict:
+    if reason := lacking(*tables, without=without):
+        return reason, None
+    one = len(set(pandas.concat(tables)["seed"])) == 1
+    return told + " (1 seed)" * one, None if holds is None else bool(holds)
