@@ -309,7 +309,8 @@ times.round(4)
 perceptrons = pandas.concat([mlps, structured[structured["pruner"].isin(sparsity.PATTERNS)]])
 found = benefit.gaps(perceptrons, sparse_benefit.CELL).query(f"protocol == '{sparse_benefit.UNBIASED}'")
 cell = list(sparse_benefit.CELL)
-costly = found.merge(saved[saved["network"] == "MLP"], on=cell).merge(costs.measured(perceptrons), on=cell)
+costly = found.merge(saved[saved["network"] == "MLP"], on=[*cell, "parameters"])
+costly = costly.merge(costs.measured(perceptrons), on=cell)
 costly["pruner"] = costly["pruner"].where(costly["sparsity"] > 0, "dense")
 dense = costly[costly["sparsity"] == 0]
 COSTS = {"counted": "counted: weights that remain", "executed": "executed with units for 2:4"}
