@@ -19,12 +19,6 @@ QUANTITIES = {
 }
 
 
-def recorded(table: pandas.DataFrame, otherwise: pandas.DataFrame) -> pandas.DataFrame:
-    """The first table of `sweep`, or, if no run of it has a record and some of the second have, that one."""
-    nothing, something = (table["status"] == "missing").all(), (otherwise["status"] != "missing").any()
-    return otherwise if nothing and something else table
-
-
 def same_epochs(table: pandas.DataFrame) -> pandas.DataFrame:
     """The runs without those of SGD for twice the epochs."""
     return table[table["epochs"] == table["epochs"].min()]

@@ -37,6 +37,7 @@ from IPython.display import Markdown
 from lib import curves, data, experiments, plots, theory
 from lib.claims import Book, mean_and_spread
 from lib.quadratics import LeastSquares, simulate
+from lib.stand_ins import recorded
 from lib.sweep import sweep
 
 experiments.check_preset(preset)
@@ -378,7 +379,7 @@ judge("1b", mlps)
 # The same question for the convolutional network; `width` is the number of filters in its first stage.
 
 # %%
-grid = experiments.cifar_convergence(preset)
+[grid] = recorded(experiments.cifar_convergence(preset), train=train)
 experiments.table(grid)
 
 # %%

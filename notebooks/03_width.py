@@ -32,6 +32,7 @@ from IPython.display import Markdown, display
 
 from lib import benefit, claims, experiments, plots, trends, widths
 from lib.claims import Book, mean_and_spread
+from lib.stand_ins import recorded
 from lib.sweep import sweep
 
 experiments.check_preset(preset)
@@ -64,6 +65,7 @@ names = {
 }
 parts = {name: (name, f"{name}_twice") if f"{name}_twice" in experiments.EXPERIMENTS else (name,) for name in names}
 grids = {name: [run for part in parts[name] for run in experiments.EXPERIMENTS[part](preset)] for name in names}
+grids = {name: recorded(grid, train=train)[0] for name, grid in grids.items()}
 for name, grid in grids.items():
     display(Markdown(f"**{names[name]}**"), experiments.presets(*parts[name]), experiments.table(grid))
 
@@ -72,9 +74,6 @@ for name, grid in grids.items():
 
 # %%
 tables = {name: sweep(grid, train=train) for name, grid in grids.items()}
-if preset == "lite":  # the original images may be here, and records of their stand-in alone
-    others = {name: sweep(experiments.stand_in(grid), train=False) for name, grid in grids.items()}
-    tables = {name: widths.recorded(tables[name], others[name]) for name in tables}
 points = {name: widths.points(table) for name, table in tables.items()}
 zero = {name: widths.interpolates(part) for name, part in points.items()}
 gaps = {name: benefit.gaps(table) for name, table in tables.items()}

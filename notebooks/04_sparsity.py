@@ -36,6 +36,7 @@ from IPython.display import Markdown
 
 from lib import benefit, costs, experiments, models, plots, sizes, sparse_benefit, sparsity
 from lib.claims import Book, keys
+from lib.stand_ins import recorded
 from lib.sweep import sweep
 
 book = Book("04_sparsity", preset)
@@ -77,7 +78,7 @@ kept.sum().tolist(), all(bool((group == 1).all()) for group in groups)
 # (the smoke preset has smaller ones).
 
 # %%
-grid = experiments.cifar_sparse(preset)
+[grid] = recorded(experiments.cifar_sparse(preset), train=train)
 budgets = experiments.budgets(grid)
 worst = max(abs(sizes.remaining(run) - budget) for budget, runs in budgets.items() for run in runs)
 assert worst <= 21  # random masks round in each of the 21 layers

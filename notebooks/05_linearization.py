@@ -32,6 +32,7 @@ from IPython.display import Markdown, display
 
 from lib import alphas, benefit, experiments, plots
 from lib.claims import Book, keys
+from lib.stand_ins import recorded
 from lib.sweep import measure, sweep
 
 experiments.check_preset(preset)
@@ -54,7 +55,8 @@ book = Book("05_linearization", preset)
 # in 1/α the Hessian of $L_\alpha$ at $w_0$ does not depend on α, so that one η can serve for all.
 
 # %%
-grid = experiments.vgg_linearization(preset)
+names = "vgg_linearization", "vgg_learning_rate", "vgg_tangent", "vgg_scaled_radius"
+grid, rates, tangents, falling = recorded(*(experiments.EXPERIMENTS[name](preset) for name in names), train=train)
 experiments.table(grid)
 
 # %%
@@ -82,7 +84,7 @@ def judge(name, verdict, *tables):
 # takes what was found at `lite`, for a network of an eighth of the width; its own search is among its runs.
 
 # %%
-search = alphas.scored(sweep(experiments.vgg_learning_rate(preset), train=train))
+search = alphas.scored(sweep(rates, train=train))
 figure = plots.along(
     search,
     title=plots.title("VGG-11 at α = 1, trained by SGD", search, preset),
@@ -165,7 +167,7 @@ lazy, never, behind
 # and the sharpness $\lambda_{\max}(\nabla^2 L_\alpha)$ after it.
 
 # %%
-tangent = collect(experiments.vgg_tangent(preset))
+tangent = collect(tangents)
 tangent["label"] = "tangent model, " + tangent["label"]
 plain, wide = tangent[tangent["rho"] == 0], tangent[tangent["rho"] > 0]
 runs["gap"] = alphas.apart(runs, plain)
@@ -260,7 +262,7 @@ display(shown_as.round(4), book.table("17-radius", "17-equivalent"))
 # tangent model it would be the same training at every α.
 
 # %%
-scaled = collect(experiments.vgg_scaled_radius(preset))
+scaled = collect(falling)
 scaled["label"] = f"SAM, ρ = {experiments.LINEARIZATION_RHO:g}/α"
 scaled["gap"] = alphas.apart(scaled, plain)
 together = pandas.concat([runs.loc[[*sgd.index, *small.index]], scaled], ignore_index=True)
@@ -293,7 +295,7 @@ book.table("17-scaled")
 # smallest α and nowhere more. Between these the question is not decided.
 
 # %%
-everything = sweep(dict.fromkeys(m.run for m in [*grid, *experiments.vgg_scaled_radius(preset)]), train=train)
+everything = sweep(dict.fromkeys(m.run for m in [*grid, *falling]), train=train)
 best = benefit.summary(everything, by="alpha").query("protocol == 'samples'")
 judge("17a-benefit", alphas.no_more_effective(best, runs, scaled), runs, scaled)
 display(best.set_index("alpha")[["rho", "sgd", "sam", "gap", "seeds"]].round(5), book.table("17a-benefit"))

@@ -2,8 +2,7 @@
 
 import pytest
 
-from lib import data, experiments
-from lib.runs import Run
+from lib import data, experiments, stand_ins
 
 FIVE = (0.01, 0.02, 0.05, 0.1, 0.2)
 STEPPED = dict(lr=0.1, schedule="step", momentum=0.9, batch_size=128, warmup_steps=0, norm="batch")
@@ -62,13 +61,8 @@ def test_lite_shortens_cifar_alone_and_smoke_takes_digits(name, monkeypatch):
     epochs = 24 if name.startswith("cifar") else paper[0].epochs
     assert lite == [run.but(epochs=epochs) for run in paper]
     monkeypatch.setattr(data, "available", lambda dataset: False)
-    assert experiments.EXPERIMENTS[name]("lite") == experiments.stand_in(lite)
+    assert experiments.EXPERIMENTS[name]("lite") == stand_ins.stand_in(lite)
     assert {run.dataset for run in experiments.EXPERIMENTS[name]("smoke")} == {"digits"}
-
-
-def test_the_stand_in_replaces_the_original_of_cifar_alone():
-    runs = [Run(dataset=name) for name in ("cifar10", "mnist", "cifar10-jpeg")]
-    assert [run.dataset for run in experiments.stand_in(runs)] == ["cifar10-jpeg", "mnist", "cifar10-jpeg"]
 
 
 def test_presets_stand_side_by_side_in_plain_words():

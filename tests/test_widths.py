@@ -179,13 +179,6 @@ def test_selection_is_every_seed_of_complete_cells_with_its_mean_and_error():
     assert set(paper["keys"].iloc[1].split()) == set(wanted)
 
 
-def test_the_stand_in_is_shown_where_only_it_has_records():
-    some, none = swept(), swept().assign(status="missing")
-    assert widths.recorded(some, none) is some and widths.recorded(none, some) is some
-    other = none.copy()
-    assert widths.recorded(none, other) is none
-
-
 def labels(axis):
     return [text.get_text() for text in axis.get_legend().get_texts()]
 

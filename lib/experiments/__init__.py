@@ -41,7 +41,6 @@ from lib.experiments.width import (
     imagenet_resnet50,
     mnist_mlp,
     mnist_mlp_twice,
-    stand_in,
 )
 from lib.measurement import Measurement
 from lib.runs import Run

@@ -78,11 +78,6 @@ def _convolutional(base: Run, widths: Sequence[float], smoke: Sequence[float]) -
     return [run for width in widths for run in with_sam(base.but(width=width))]
 
 
-def stand_in(grid: Sequence[Run]) -> list[Run]:
-    """A grid with cifar10-jpeg in place of cifar10, for lite where only the stand-in has records."""
-    return [run.but(dataset="cifar10-jpeg") if run.dataset == "cifar10" else run for run in grid]
-
-
 def twice(grid: Sequence[Run]) -> list[Run]:
     """The SGD runs of a grid for twice the epochs: with as many gradients as SAM takes (compute-matched)."""
     return [run.but(epochs=2 * run.epochs) for run in grid if run.optimizer == "sgd"]
