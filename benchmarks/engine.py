@@ -213,10 +213,10 @@ def operations(width: float, rho: float) -> float:
     """Floating-point operations of the products of a step on one batch. A gradient: two a weight forward, two for the
     gradient of the weights, two for that of the layer's input, which the first layer does not need. SAM: two gradients,
     without two products of the first layer, but with one of the batch's Gram matrix (`lib.ensemble`)."""
-    sizes = [784, round(300 * width), round(100 * width), 10]
-    weights = [a * b for a, b in itertools.pairwise(sizes)]
+    units = [784, round(300 * width), round(100 * width), 10]
+    weights = [a * b for a, b in itertools.pairwise(units)]
     gradient = BATCH * (6 * sum(weights) - 2 * weights[0])
-    return 2 * gradient - BATCH * (4 * weights[0] - 2 * BATCH * sizes[1]) if rho else gradient
+    return 2 * gradient - BATCH * (4 * weights[0] - 2 * BATCH * units[1]) if rho else gradient
 
 
 def one_of_each(groups: list[list[Run]]) -> tuple[list[Run], list[Run]]:

@@ -133,8 +133,9 @@ def chosen(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> pandas
     """
     parts = [table.iloc[:0].assign(parameters=0, method="").astype({"parameters": int})]
     for cell in cells(table, by):
-        methods = {reference: cell.reference(reference) for reference in cell.references}
-        methods["SAM"] = cell.sam[cell.sam["rho"] == cell.best()]
+        first, *others = cell.references
+        methods = {first: cell.reference(first), "SAM": cell.sam[cell.sam["rho"] == cell.best()]}
+        methods |= {other: cell.reference(other) for other in others}
         for method, rows in methods.items():
             seeds = cell.seeds(method if method in REFERENCES else "SGD")
             parts.append(rows[rows["seed"].isin(seeds)].assign(parameters=cell.labels["parameters"], method=method))

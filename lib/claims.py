@@ -15,6 +15,8 @@ import pandas
 from lib import paths
 from lib.experiments import PRESETS, check_preset
 
+Verdict = tuple[str, bool | None]  # what was measured, in words, and whether the claim holds; None: not tested
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -241,9 +243,16 @@ def _replace(file, text: str) -> None:
 
 
 def keys(*tables: pandas.DataFrame) -> list[str]:
-    """Of the runs in these tables that have a record, and of what was measured on them."""
-    recorded = (table[table["status"] != "missing"] for table in tables)
-    return [key for table in recorded for name in ("key", "run_key") if name in table for key in table[name]]
+    """Of the records behind these tables: of runs, or of measurements and of the runs that these are of. Where a run
+    diverged there is nothing to measure, and only the run has a record."""
+    found = []
+    for table in tables:
+        recorded = table[table["status"] != "missing"]
+        if "run_key" in table:
+            found += [*recorded["run_key"], *recorded["key"][recorded["status"] != "diverged"]]
+        else:
+            found += recorded["key"].tolist()
+    return found
 
 
 def lacking(*tables: pandas.DataFrame, without: Iterable[str] = ("missing", "diverged")) -> str:

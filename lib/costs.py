@@ -7,6 +7,7 @@ backward pass takes about twice as many, and SAM twice the whole. No kernel for 
 measured ones what a core of this machine takes.
 """
 
+import copy
 import functools
 import math
 import time
@@ -70,15 +71,15 @@ def layers(table: pandas.DataFrame) -> pandas.DataFrame:
     shown = shown[shown["kept"].notna() | (shown["sparsity"] == 0)]
     for row in shown.drop_duplicates(["width", "sparsity", "pruner", "seed"]).itertuples():
         network = {name: getattr(row, name) for name in ("width", "sparsity", "pruner")}
-        count = sizes.remaining(Run.of_row(row._asdict()))
-        for i, (name, (shape, dense)) in enumerate(_sizes(row.dataset, row.model, row.width).items()):
+        run = Run.of_row(row._asdict())
+        for i, (name, (shape, dense)) in enumerate(_layers(run).items()):
             weights, inputs = shape.numel(), shape[1]
             kept = row.kept[name] if row.sparsity else weights
             halved = row.sparsity and row.pruner in sparsity.PATTERNS
             executed = dense // inputs * EXECUTED * math.ceil(inputs / GROUP) if halved else dense
             layer = {"layer": i + 1, "name": name, "weights": weights, "kept": kept, "share": kept / weights}
             layer |= {"dense": dense, "counted": dense * kept // weights, "executed": executed}
-            rows.append(network | {"parameters": count, "seed": row.seed} | layer)
+            rows.append(network | {"parameters": sizes.remaining(run), "seed": row.seed} | layer)
     columns = ["width", "sparsity", "pruner", "parameters", "seed", "layer", "name", "weights", "kept", "share"]
     return pandas.DataFrame(rows, columns=[*columns, "dense", "counted", "executed"])
 
@@ -92,9 +93,9 @@ def sparsest(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 @functools.cache
-def _sizes(dataset: str, name: str, width: float) -> dict[str, tuple[torch.Size, int]]:
-    model = sizes.outline(Run(dataset=dataset, model=name, width=width))
-    products = multiplications(model, data.shapes(dataset)[1])
+def _layers(run: Run) -> dict[str, tuple[torch.Size, int]]:
+    model = copy.deepcopy(sizes.outline(run))  # to count on
+    products = multiplications(model, data.shapes(run.dataset)[1])
     return {layer: (weight.shape, products[layer]) for layer, weight in sparsity.prunable(model).items()}
 
 
@@ -111,14 +112,14 @@ def measured(table: pandas.DataFrame) -> pandas.DataFrame:
     Each layer by the faster of the dense kernel and that for sparse rows (`seconds`), with the share that it keeps on
     average over seeds. Raises ValueError for networks with convolutions, for which torch has no sparse kernel.
     """
-    rows, first = [], table.iloc[0]
-    sizes = _sizes(first.dataset, first.model, first.width)
-    if any(len(shape) > 2 for shape, _ in sizes.values()):
-        raise ValueError(f"{first.model}: has convolutions, for which there is no sparse kernel to measure")
+    parents = {row.width: _layers(Run.of_row(row._asdict())) for row in table.drop_duplicates("width").itertuples()}
+    if any(len(shape) > 2 for parent in parents.values() for shape, _ in parent.values()):
+        raise ValueError(f"{table['model'].iloc[0]}: has convolutions, for which there is no sparse kernel to measure")
+    rows = []
     for (width, removed, pruner), network in layers(table).groupby(["width", "sparsity", "pruner"]):
         total = 0.0
         for name, share in network.groupby("name")["share"].mean().items():
-            (outputs, inputs), _ = _sizes(first.dataset, first.model, width)[name]
+            (outputs, inputs), _ = parents[width][name]
             times = seconds(inputs, outputs, max(share, 1 / (inputs * outputs)))
             total += times[["dense", "sparse rows"] if removed else ["dense"]].min()
         rows.append({"width": width, "sparsity": removed, "pruner": pruner, "measured": total})

@@ -99,20 +99,20 @@ class Stack:
             raise ValueError("the runs of a stack must have those with rho = 0 first")
         self.data = Batches(run, device)
         self.dtype = self.data.dtype
-        sizes = models.layer_sizes(run.model, run.width, self.data.in_shape, self.data.classes)
+        units = models.layer_sizes(run.model, run.width, self.data.in_shape, self.data.classes)
         self.relu = self.bias = run.model == "mlp"
         self.seeds = list(dict.fromkeys(r.seed for r in runs))
         sam = slice(sum(r.rho == 0 for r in runs), len(runs))
         self.rho = torch.tensor([r.rho for r in runs[sam]], device=device, dtype=torch.float64)
         self.normalized = torch.tensor([r.normalized for r in runs[sam]], device=device)
         shapes = []
-        for before, after in itertools.pairwise(sizes):
+        for before, after in itertools.pairwise(units):
             shapes += [(len(runs), after, before)] + [(len(runs), after)] * self.bias
         buffers = functools.partial(Parameters, shapes, self.dtype, device)
         self.weights, self.gradients = buffers(), buffers()
         self.momentum = buffers() if run.momentum else None
         self.masks = buffers() if any(r.sparsity for r in runs) else None
-        self.unformed = [] if self.masks else unformed(sizes, run.batch_size)
+        self.unformed = [] if self.masks else unformed(units, run.batch_size)
         empty = [i * (1 + self.bias) for i in self.unformed]
         self.formed = [i for i in range(len(shapes)) if i not in empty]
         self.perturbed = Parameters(shapes, self.dtype, device, without=empty) if self.rho.numel() else None

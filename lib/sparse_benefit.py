@@ -17,14 +17,12 @@ import pandas
 
 from lib import benefit, sparsity, trends
 from lib.cells import Cell, cells
-from lib.claims import lacking, mean_and_spread
+from lib.claims import Verdict, lacking, mean_and_spread
 
 CELL = ("width", "sparsity", "pruner")
 UNBIASED = "both"  # the protocol of `benefit.PROTOCOLS` that leaves no luck
 SHUFFLES = 20_000
 SPARSEST = 95  # % removed; the paper's networks go up to about 94, and its claims are judged on no sparser ones
-
-Verdict = tuple[str, bool | None]
 
 
 def gaps(table: pandas.DataFrame) -> pandas.DataFrame:

@@ -8,7 +8,7 @@ import pandas
 from scipy import stats
 
 from lib import benefit
-from lib.cells import cells
+from lib.cells import cells, columns_of
 
 ZERO = 0.01  # nats, under which a training loss counts as zero: a probability of 99% for the right class
 SMOOTH = 2  # the F ratio under which we call a trend continuous; nothing in the paper, or in statistics, sets it
@@ -32,7 +32,7 @@ def points(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> pandas
     searched, radii, complete, as in `benefit.gaps`. key: of the run; empty for a gap, whose two runs have rows of their
     own.
     """
-    by = [by] if isinstance(by, str) else list(by)
+    by = columns_of(by)
     found = benefit.gaps(table, by).query("protocol == 'paper'")
     gap = found.rename(columns={"reference": "method", "gap": "value"}).assign(quantity="gap", key="")
     search = ["searched", "radii", "complete"]
@@ -177,7 +177,7 @@ def accuracies(table: pandas.DataFrame) -> pandas.DataFrame:
     done, SGD for as many epochs as SAM.
 
     searched, radii: at how many ρ the seed of this width that has most is done, and of how many that the table asks
-    for; complete: whether the run's seed counts and has a record at all of them. (`benefit.gaps` says which count.)
+    for; complete: whether the run's seed counts and has a record at all of them. (`lib.cells` says which count.)
     """
     parts = [table.iloc[:0].assign(parameters=0, searched=0, radii=0, complete=False)]
     for cell in cells(table):

@@ -45,6 +45,9 @@ def test_a_table_shows_whole_texts_as_claims_md_does(figures):
 def test_only_runs_with_a_record_have_a_key_to_list():
     runs = pandas.DataFrame({"key": ["a", "b", "c"], "status": ["done", "missing", "diverged"]})
     assert claims.keys(runs, runs[:1]) == ["a", "c", "a"]
+    # Of a measurement its run is listed too; on a run that diverged nothing is measured.
+    taken = runs.assign(run_key=["A", "B", "C"])
+    assert sorted(claims.keys(taken)) == ["A", "C", "a"]
 
 
 def test_reopening_a_notebook_forgets_its_verdicts_and_keeps_those_of_others(figures):

@@ -146,6 +146,20 @@ def test_by_pruner_keeps_panels_without_values_and_says_so():
     assert len(empty.axes[0].get_xticks()) == len(empty.axes[0].get_yticks()) == 0
 
 
+def test_by_pruner_gives_all_panels_the_same_logarithmic_x_as_costs_are_compared_across_them():
+    tidy = TIDY.assign(
+        cost=[
+            1 + 0.001 * removed if panel == "one" else 1 + removed
+            for panel, removed in zip(TIDY["panel"], TIDY["removed"], strict=True)
+        ]
+    )
+    figure = plots.by_pruner(tidy, title="t", x="cost", xlabel="x", ylabel="y", log="x")
+    one, two = (axis.get_xlim() for axis in figure.axes)
+    assert one == two and one[0] < 1 and one[1] > 51
+    apart = plots.by_pruner(tidy, title="t", x="cost", xlabel="x", ylabel="y")
+    assert apart.axes[0].get_xlim()[1] < 1.1 < 51 < apart.axes[1].get_xlim()[1]
+
+
 def test_by_pruner_puts_seeds_of_one_value_beside_each_other():
     alike = TIDY.assign(value=0.05, chosen=0.05)
     figure = plots.by_pruner(alike, title="t", x="label", xlabel="x", ylabel="y", joined=False)

@@ -6,6 +6,7 @@ import json
 import math
 
 import numpy as np
+import pandas
 import pytest
 
 from lib.runs import Run
@@ -143,6 +144,12 @@ def test_a_record_gives_the_run_back():
     run = Run(**OTHERS, rho=0.1)
     stored = json.loads(json.dumps(run.as_dict()))
     assert Run.from_dict(stored) == run and Run.from_dict(stored).key == run.key
+
+
+def test_a_row_of_a_table_gives_the_run_back():
+    run = Run(width=0.5, optimizer="sam", rho=0.05, seed=3)
+    row = pandas.DataFrame([run.as_dict() | {"key": run.key, "status": "done"}]).iloc[0]
+    assert Run.of_row(row) == Run.of_row(row.to_dict()) == run
 
 
 def test_an_unknown_field_is_not_ignored():

@@ -40,3 +40,10 @@ def test_parameters_of_a_sparse_run_are_those_its_mask_leaves(pruner):
         mask = sparsity.snip_mask(model, "cross_entropy", torch.rand(50, 1, 8, 8), torch.arange(50) % 10, 0.83)
     biases = 90 + 30 + 10
     assert sizes.remaining(run) == sum(int(m.sum()) for m in mask.values()) + biases
+    assert sizes.parameters(run) == models.count_parameters(model) > sizes.remaining(run)
+
+
+def test_runs_of_one_network_share_its_outline():
+    run = Run(width=0.5)
+    assert sizes.outline(run) is sizes.outline(run.but(optimizer="sam", rho=0.1, seed=3, sparsity=0.5))
+    assert sizes.outline(run) is not sizes.outline(run.but(width=1))

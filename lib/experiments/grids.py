@@ -30,5 +30,5 @@ def with_sam(base: Run, rhos: Sequence[float] = RHOS, seeds: Sequence[int] = SEE
 
 
 def cifar10(preset: str) -> str:
-    """The data set in place of CIFAR-10: at lite the re-encoded images where the original is not there."""
+    """CIFAR-10, or at lite the re-encoded images where the original is not there. (At smoke there are digits.)"""
     return "cifar10" if preset == "paper" or data.available("cifar10") else "cifar10-jpeg"
