@@ -32,8 +32,8 @@ def by_pruner(
     false; the mean of the others, or the column `chosen` if there is one, is a square, joined by a line if `joined`: a
     search that is not complete has fewer ρ to choose from, and is not to be averaged with others. Where `x` holds
     names they stand at equal distances, the pruners side by side, and of one pruner the seeds that have the same value.
-    log: the axes that are logarithmic, "x", "y" or "xy"; such an x is the same in all panels, so that it spans what they
-    span together. yticks: where the values can only lie, if that is so.
+    log: the axes that are logarithmic, "x", "y" or "xy"; such an x spans the same in all panels. yticks: where the
+    values can only lie, if that is so.
     panels: those that are drawn whether they have values or not; by default those of `tidy`. One without says so.
     above: a column of numbers, such as the width, that name the values of `x` above each panel.
     """
