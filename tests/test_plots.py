@@ -142,6 +142,7 @@ def test_by_pruner_keeps_panels_without_values_and_says_so():
     assert [axis.get_title() for axis in figure.axes] == ["one", "three", "two"]
     assert [[text.get_text() for text in axis.texts] for axis in figure.axes] == [[], ["not enough records"], []]
     assert len(figure.axes[1].get_xticks()) == 0 and len(figure.axes[0].get_xticks()) == 2
+    assert not any(len(line.get_ydata()) for line in figure.axes[1].lines)  # nor one at zero, through the words
     empty = plots.by_pruner(TIDY.iloc[:0], title="t", x="removed", xlabel="x", ylabel="y", panels=["one"], log="y")
     assert len(empty.axes[0].get_xticks()) == len(empty.axes[0].get_yticks()) == 0
 

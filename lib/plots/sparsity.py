@@ -74,9 +74,9 @@ def by_pruner(
             if yticks:
                 axis.set_yticks(yticks, [f"{tick:g}" for tick in yticks])
                 axis.yaxis.set_minor_locator(NullLocator())
-            if "y" not in log:
-                axis.axhline(0, color="black", lw=0.8)
             part = tidy[tidy["panel"] == panel]
+            if "y" not in log and len(part):
+                axis.axhline(0, color="black", lw=0.8)
             if part.empty:
                 axis.text(0.5, 0.5, "not enough records", transform=axis.transAxes, ha="center", color="#AA3377")
                 axis.set_xticks([], minor=False)
