@@ -1,14 +1,19 @@
 """The notebooks: committed as they stand in .py, executed, complete; and what they plot is what the CSVs say."""
 
+import base64
+import io
 import json
 import shutil
 import subprocess
 import sys
 
 import jupytext
+import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pandas
 import pytest
+from PIL import Image
 
 from lib import claims, experiments, notebooks, paths
 
@@ -36,6 +41,21 @@ def test_the_committed_notebook_is_its_source_executed(source):
     written = jupytext.read(source)
     assert [(c.cell_type, c.source) for c in committed.cells] == [(c.cell_type, c.source) for c in written.cells]
     notebooks.check(source.with_suffix(".ipynb"), source)
+    assert source.with_suffix(".ipynb").stat().st_size < 1_000_000  # git keeps every version
+
+
+def test_pictures_shrink_in_a_committed_notebook_and_look_the_same():
+    figure, axis = plt.subplots(figsize=(6, 4))
+    axis.plot(range(10), "o-", alpha=0.5)
+    axis.imshow([[0.1 * i + j for i in range(10)] for j in range(10)], extent=(2, 7, 2, 7))
+    drawn = io.BytesIO()
+    figure.savefig(drawn)
+    plt.close(figure)
+    large = drawn.getvalue()
+    small = base64.b64decode(notebooks._smaller(base64.b64encode(large).decode()))
+    assert len(small) < 0.6 * len(large)
+    before, after = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=float) for png in (large, small))
+    assert before.shape == after.shape and abs(before - after).mean() < 1 and abs(before - after).max() < 64  # of 255
 
 
 def test_every_figure_is_made_in_three_formats_and_the_claims_beside_them(smoke):
