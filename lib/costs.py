@@ -60,8 +60,9 @@ def multiplications(model: nn.Module, in_shape: tuple[int, ...]) -> dict[str, in
 def layers(table: pandas.DataFrame) -> pandas.DataFrame:
     """Where the remaining weights sit, one row a network and layer, from the records of a table of `sweep`.
 
-    Columns: width, sparsity, pruner, parameters, seed, layer (its number), name, weights, kept, share (kept/weights),
-    dense (multiplications a sample), counted (those with kept weights), executed (those that are done, see EXECUTED).
+    Columns: width, sparsity, pruner ("dense" at sparsity 0), parameters, seed, key (of one run that has this mask),
+    layer (its number), name, weights, kept, share (kept/weights), dense (multiplications a sample), counted (those with
+    kept weights), executed (those that are done, see EXECUTED).
 
     A mask is a function of the seed, not of the optimizer: there is one network a width, sparsity, pruner and seed. Of
     a sparse network without a record nothing is said.
@@ -70,17 +71,18 @@ def layers(table: pandas.DataFrame) -> pandas.DataFrame:
     shown = table.assign(kept=[(p or {}).get("kept") for p in table["provenance"]])
     shown = shown[shown["kept"].notna() | (shown["sparsity"] == 0)]
     for row in shown.drop_duplicates(["width", "sparsity", "pruner", "seed"]).itertuples():
-        network = {name: getattr(row, name) for name in ("width", "sparsity", "pruner")}
         run = Run.of_row(row._asdict())
+        network = {"width": run.width, "sparsity": run.sparsity, "pruner": run.pruner if run.sparsity else "dense"}
+        network |= {"parameters": sizes.remaining(run), "seed": run.seed, "key": run.key}
         for i, (name, (shape, dense)) in enumerate(_layers(run).items()):
             weights, inputs = shape.numel(), shape[1]
-            kept = row.kept[name] if row.sparsity else weights
-            halved = row.sparsity and row.pruner in sparsity.PATTERNS
+            kept = row.kept[name] if run.sparsity else weights
+            halved = run.sparsity and run.pruner in sparsity.PATTERNS
             executed = dense // inputs * EXECUTED * math.ceil(inputs / GROUP) if halved else dense
             layer = {"layer": i + 1, "name": name, "weights": weights, "kept": kept, "share": kept / weights}
             layer |= {"dense": dense, "counted": dense * kept // weights, "executed": executed}
-            rows.append(network | {"parameters": sizes.remaining(run), "seed": row.seed} | layer)
-    columns = ["width", "sparsity", "pruner", "parameters", "seed", "layer", "name", "weights", "kept", "share"]
+            rows.append(network | layer)
+    columns = ["width", "sparsity", "pruner", "parameters", "seed", "key", "layer", "name", "weights", "kept", "share"]
     return pandas.DataFrame(rows, columns=[*columns, "dense", "counted", "executed"])
 
 
@@ -89,7 +91,7 @@ def sparsest(table: pandas.DataFrame) -> pandas.DataFrame:
     found = layers(table).query("sparsity > 0")
     found = found[found["sparsity"] == found["sparsity"].max()]
     width, removed = found["width"].max(), 100 * found["sparsity"].max()
-    return found.assign(network=f",\nwidth {width:g}, {removed:.0f}% removed")
+    return found.assign(network=f"width {width:g}, {removed:.0f}% removed")
 
 
 @functools.cache

@@ -1,8 +1,8 @@
 """SAM's benefit in large sparse networks beside a small dense one of as many parameters (Section 6).
 
-A cell is a width, a sparsity and a pruner. The dense cell is where every pruner begins, at sparsity 0. Gaps and the
-protocols that choose ρ* are those of `lib.benefit`; what is asked here is whether the gap grows with the sparsity, and
-whether ρ* depends on the mask more than on the seed.
+A cell is a width, a sparsity and a pruner; that of the dense network is called "dense" and is where every pruner
+begins. Gaps and the protocols that choose ρ* are those of `lib.benefit`; what is asked here is whether the gap grows
+with the sparsity, and whether ρ* depends on the mask more than on the seed.
 
 A verdict on a claim is what was measured, in words, and whether the claim holds. It holds or not for networks up to
 SPARSEST, and only once all of their runs have records: the last of them could reverse what the others say. It is None
@@ -26,11 +26,9 @@ SPARSEST = 95  # % removed; the paper's networks go up to about 94, and its clai
 
 
 def gaps(table: pandas.DataFrame) -> pandas.DataFrame:
-    """`benefit.gaps` over SGD of the cells of a table of `sweep`, with the dense cell once for each pruner.
-
-    More columns: removed (the sparsity in %), label (the same as text).
-    """
-    return _under_every_pruner(benefit.gaps(table, CELL).query("reference == 'SGD'"))
+    """`benefit.gaps` over SGD of the cells of a table of `sweep`. More columns: removed (the sparsity in %), label (the
+    same as text)."""
+    return _labelled(benefit.gaps(table, CELL).query("reference == 'SGD'"))
 
 
 def trend(found: pandas.DataFrame, pruner: str, protocol: str = UNBIASED, most: float = SPARSEST) -> trends.Trend:
@@ -41,8 +39,8 @@ def trend(found: pandas.DataFrame, pruner: str, protocol: str = UNBIASED, most: 
 
 
 def choices(table: pandas.DataFrame) -> pandas.DataFrame:
-    """The radius that each seed would choose by itself, one row a cell and seed: the columns of CELL (the pruner of the
-    dense cell is called "dense"), seed, value (ρ), chosen (ρ* of all seeds together, the paper's), removed, label.
+    """The radius that each seed would choose by itself, one row a cell and seed: the columns of CELL, seed, value (ρ),
+    chosen (ρ* of all seeds together, the paper's), keys (of the runs that the seed chose from), removed, label.
 
     Cells whose search is not complete are left out.
     """
@@ -50,11 +48,9 @@ def choices(table: pandas.DataFrame) -> pandas.DataFrame:
     for cell in cells(table, CELL):
         if cell.complete("SGD"):
             labels = {name: cell.labels[name] for name in CELL}
-            own = cell.alone().items()
-            rows += [labels | {"seed": s, "value": rho, "chosen": cell.best()} for s, rho in own]
-    columns = [*CELL, "seed", "value", "chosen"]
-    found = pandas.DataFrame(rows, columns=columns)
-    return _labelled(found.assign(pruner=found["pruner"].where(found["sparsity"] > 0, "dense")))
+            for seed, rho in cell.alone().items():
+                rows.append(labels | {"seed": seed, "value": rho, "chosen": cell.best(), "keys": cell.keys([seed])})
+    return _labelled(pandas.DataFrame(rows, columns=[*CELL, "seed", "value", "chosen", "keys"]))
 
 
 def described(table: pandas.DataFrame, pruner: str = "random") -> str:
@@ -153,9 +149,10 @@ def advantage(table: pandas.DataFrame) -> pandas.DataFrame:
     the dense one included. Only seeds that all these networks have. NaN without the dense one or a sparse one.
     """
     judged, rows = _asked(table, *sparsity.PRUNERS), []
-    found = gaps(judged).query("protocol == 'paper' and complete")
+    found = gaps(judged)
     for pruner in dict.fromkeys(judged["pruner"][judged["sparsity"] > 0]):
-        sgd = found[found["pruner"] == pruner].pivot_table(index="seed", columns="removed", values="sgd").dropna()
+        line = _complete(found, pruner, "paper")
+        sgd = line.pivot_table(index="seed", columns="removed", values="sgd").dropna()
         sparse = [removed for removed in sgd if removed > 0]
         more = sgd[sparse].mean(axis=1) - sgd[0] if 0 in sgd and sparse else pandas.Series(dtype=float)
         low, high = benefit.interval(more)
@@ -285,12 +282,7 @@ def _complete(found: pandas.DataFrame, pruner: str, protocol: str = UNBIASED) ->
     return found[found["pruner"].isin([pruner, "dense"]) & (found["protocol"] == protocol) & found["complete"]]
 
 
-def _under_every_pruner(found: pandas.DataFrame) -> pandas.DataFrame:
-    dense = found["sparsity"] == 0
-    pruners = list(dict.fromkeys(found["pruner"][~dense])) or ["dense"]
-    return _labelled(pandas.concat([*(found[dense].assign(pruner=pruner) for pruner in pruners), found[~dense]]))
-
-
 def _labelled(found: pandas.DataFrame) -> pandas.DataFrame:
     removed = 100 * found["sparsity"].astype(float)
-    return found.assign(removed=removed, label=removed.map("{:.0f}%".format)).sort_values("removed", kind="stable")
+    named = found.assign(removed=removed, label=removed.map("{:.0f}%".format))
+    return named.assign(pruner=named["pruner"].where(removed > 0, "dense")).sort_values("removed", kind="stable")

@@ -248,7 +248,7 @@ better[["network", "pruner", "points", "low", "high", "cells", "lacking"]].round
 
 # %%
 parts = {
-    name: costs.sparsest(table).assign(panel=lambda t, name=name: name + t["network"])
+    name: costs.sparsest(table).assign(panel=lambda t, name=name: name + ",\n" + t["network"])
     for name, table in families.items()
 }
 tidy = pandas.concat(parts.values())
@@ -308,12 +308,11 @@ times.round(4)
 
 # %%
 perceptrons = pandas.concat([mlps, structured[structured["pruner"].isin(sparsity.PATTERNS)]])
-found = benefit.gaps(perceptrons, sparse_benefit.CELL).query(f"protocol == '{sparse_benefit.UNBIASED}'")
+found = sparse_benefit.gaps(perceptrons).query(f"protocol == '{sparse_benefit.UNBIASED}'")
 cell = list(sparse_benefit.CELL)
 costly = found.merge(saved[saved["network"] == "MLP"], on=[*cell, "parameters"])
 costly = costly.merge(costs.measured(perceptrons), on=cell)
-costly["pruner"] = costly["pruner"].where(costly["sparsity"] > 0, "dense")
-dense = costly[costly["sparsity"] == 0]
+dense = costly[costly["pruner"] == "dense"]
 COSTS = {"counted": "counted: weights that remain", "executed": "executed with units for 2:4"}
 COSTS |= {"measured": "measured on one core"}
 tidy = pandas.concat(

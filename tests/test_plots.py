@@ -110,6 +110,24 @@ def test_by_pruner_draws_every_seed_and_the_mean_or_what_was_chosen(chosen):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["random", "snip"]
 
 
+def test_by_pruner_begins_every_line_at_the_dense_network_which_is_drawn_once():
+    dense = TIDY[TIDY["removed"] == 0].assign(pruner=lambda t: t["pruner"].replace("random", "dense"))
+    tidy = pandas.concat([dense[dense["pruner"] == "dense"], TIDY[TIDY["removed"] > 0]])
+    figure = plots.by_pruner(tidy, title="t", x="removed", xlabel="x", ylabel="y")
+    lines = {line.get_label(): line for line in figure.axes[0].lines if line.get_marker() == "s"}
+    assert {name: line.get_ydata().tolist() for name, line in lines.items()} == {
+        "dense": [2],
+        "random": [2, 52],
+        "snip": [2, 52],
+    }
+    assert lines["dense"].get_zorder() > lines["snip"].get_zorder()
+    dots = [line.get_ydata().tolist() for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert dots == [[1, 2, 3], [51, 52, 53], [51, 52, 53]]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dense", "random", "snip"]
+    apart = plots.by_pruner(tidy, title="t", x="removed", xlabel="x", ylabel="y", joined=False)
+    assert [len(line.get_ydata()) for line in apart.axes[0].lines if line.get_marker() == "s"] == [1, 1, 1]
+
+
 def test_by_pruner_shows_searches_that_are_not_complete_hollow_and_takes_them_into_no_mean():
     one = TIDY[(TIDY["panel"] == "one") & (TIDY["pruner"] == "random")]
     partly = one.assign(complete=(one["removed"] == 0) | (one["seed"] < 3))
@@ -128,6 +146,11 @@ def test_by_pruner_stands_named_values_side_by_side():
     assert [tick.get_text() for tick in axis.get_xticklabels()] == ["0%", "50%"]
     random, snip = axis.lines[1], axis.lines[3]
     assert (snip.get_xdata() - random.get_xdata() > 0).all() and random.get_linestyle() == "None"
+    assert (snip.get_xdata() + random.get_xdata()).tolist() == [0, 2]  # around the names
+    with_dense = pandas.concat([TIDY.assign(pruner="dense"), TIDY])
+    axis = plots.by_pruner(with_dense, title="t", x="label", xlabel="x", ylabel="y", joined=False).axes[1]
+    dense, random, snip = axis.lines[1::2]
+    assert dense.get_xdata().tolist() == [0, 1] and (snip.get_xdata() + random.get_xdata()).tolist() == [0, 2]
 
 
 def test_by_pruner_without_values_says_so():

@@ -40,11 +40,11 @@ def growing(run):
     return 0.8 + 0.001 * run.seed + gain
 
 
-def test_gaps_begin_for_every_pruner_at_the_dense_network():
+def test_gaps_have_the_dense_network_once_under_its_own_name():
     found = sparse_benefit.gaps(table(growing)).query("protocol == 'paper'")
-    for pruner in ("random", "snip"):
+    for pruner, removed in {"dense": [0], "random": [50, 80], "snip": [50, 80]}.items():
         line = found[found["pruner"] == pruner]
-        assert sorted(line["removed"].unique()) == [0, 50, 80]
+        assert sorted(line["removed"]) == sorted(removed * 3)  # once a seed
         expected = 1 + 5 * line["sparsity"] * (pruner == "snip")
         assert line["gap"].to_numpy() == pytest.approx(expected.to_numpy())
     assert set(found["label"]) == {"0%", "50%", "80%"}
@@ -78,6 +78,14 @@ def test_the_radius_does_not_depend_on_the_network_where_seeds_choose_at_random(
         ps.append(sparse_benefit.differ(sparse_benefit.choices(noise)).p)
     # Under the null p is uniform, but for ties: of 20, more than 5 below 0.1 have a chance of 1% (binomial).
     assert sum(p < 0.1 for p in ps) <= 5
+
+
+def test_radii_name_the_runs_that_they_were_chosen_from():
+    found = sparse_benefit.choices(table(growing)).set_index(["pruner", "removed", "seed"])["keys"]
+    sam = [DENSE.but(optimizer="sam", rho=rho, seed=1) for rho in RHOS]
+    assert found["dense", 0, 1].split() == [run.key for run in sam]
+    sparse = [run.but(width=0.4, sparsity=0.8, pruner="snip") for run in sam]
+    assert found["snip", 80, 1].split() == [run.key for run in sparse]
 
 
 def test_where_all_choose_alike_nothing_differs():

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import matplotlib.pyplot as plt
 import pandas
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator, NullLocator
 
@@ -29,35 +30,24 @@ def by_pruner(
     """Values of sparse networks against the column `x`, a colour a pruner, a panel a value of `panel`.
 
     Columns: panel, pruner (a name of PRUNERS), x, seed, value. Every seed is a dot, hollow where a column `complete` is
-    false; the mean of the others, or the column `chosen` if there is one, is a square, joined by a line if `joined`: a
-    search that is not complete has fewer ρ to choose from, and is not to be averaged with others. Where `x` holds
-    names they stand at equal distances, the pruners side by side, and of one pruner the seeds that have the same value.
+    false; the mean of the others, or the column `chosen` if there is one, is a square: a search that is not complete
+    has fewer ρ to choose from, and is not to be averaged with others. Where `x` holds names they stand at equal
+    distances, the pruners side by side, and of one pruner the seeds that have the same value.
+    joined: the squares of a pruner are joined by a line that begins at the dense network.
     log: the axes that are logarithmic, "x", "y" or "xy"; such an x spans the same in all panels. yticks: where the
     values can only lie, if that is so.
     panels: those that are drawn whether they have values or not; by default those of `tidy`. One without says so.
     above: a column of numbers, such as the width, that name the values of `x` above each panel.
     """
     panels = list(panels) or list(dict.fromkeys(tidy["panel"])) or ["no run has a record"]
-    pruners = sorted(set(tidy["pruner"]), key=list(PRUNERS).index)
-    tidy = tidy.reset_index(drop=True)
     names = None if pandas.api.types.is_numeric_dtype(tidy[x]) else list(dict.fromkeys(tidy[x]))
+    tidy = _placed(tidy.assign(complete=tidy.get("complete", True)), x, names)
     with plt.rc_context(STYLE):
         size = max(7.6, 4.1 * len(panels) + 0.4), 3.9
         figure, axes = plt.subplots(1, len(panels), figsize=size, sharex="x" in log, sharey=True, squeeze=False)
         for axis, panel in zip(axes[0], panels, strict=True):
-            for i, name in enumerate(pruners):
-                line = tidy[(tidy["panel"] == panel) & (tidy["pruner"] == name)]
-                aside = 0.2 * (i - (len(pruners) - 1) / 2) if names and name != "dense" else 0.0
-                at = line[x].map(names.index) + aside if names else line[x]
-                spread = at + _beside(line[[x, "value"]]) if names else at
-                for complete, dots in spread.groupby(line["complete"] if "complete" in line else at.notna()):
-                    look = {"color": PRUNERS[name], "mfc": PRUNERS[name] if complete else "none"}
-                    axis.plot(dots, line["value"][dots.index], "o", ms=3.5, alpha=0.45, **look)
-                done = line[line["complete"]] if "complete" in line else line
-                mean = done.groupby(at)["chosen" if "chosen" in line else "value"].mean()
-                style = {"ls": "-" if joined else "none", "lw": 1.5, "marker": "s", "ms": 5}
-                style |= {"mfc": "none", "ms": 10} if "chosen" in line else {}  # the dots inside can be counted
-                axis.plot(mean.index, mean, color=PRUNERS[name], label=name if len(line) else None, **style)
+            part = tidy[tidy["panel"] == panel]
+            _draw(axis, part, joined)
             axis.set(xlabel=xlabel, title=panel)
             if names:
                 axis.set_xticks(range(len(names)), names)
@@ -66,22 +56,15 @@ def by_pruner(
                 axis.set_xlim(xlim)
             elif pandas.api.types.is_integer_dtype(tidy[x]):
                 axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-            for letter, numbers in (("x", axis.xaxis), ("y", axis.yaxis)):
-                if letter in log:
-                    axis.set(**{f"{letter}scale": "log"})
-                    numbers.set_major_formatter("{x:g}")
-                    numbers.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
-            if yticks:
-                axis.set_yticks(yticks, [f"{tick:g}" for tick in yticks])
-                axis.yaxis.set_minor_locator(NullLocator())
-            part = tidy[tidy["panel"] == panel]
-            if "y" not in log and len(part):
-                axis.axhline(0, color="black", lw=0.8)
+            _scale(axis, log, yticks)
             if part.empty:
                 axis.text(0.5, 0.5, "not enough records", transform=axis.transAxes, ha="center", color="#AA3377")
                 axis.set_xticks([], minor=False)
                 axis.xaxis.set_minor_locator(NullLocator())
-            elif above:
+                continue
+            if "y" not in log:
+                axis.axhline(0, color="black", lw=0.8)
+            if above:
                 named = part.drop_duplicates(x)
                 widths = axis.secondary_xaxis("top")
                 widths.set_xticks(named[x], [f"{value:g}" for value in named[above]], fontsize=7, rotation=90)
@@ -91,12 +74,45 @@ def by_pruner(
         axes[0][0].set_ylabel(ylabel)
         looks = {label: look for axis in axes[0] for look, label in zip(*axis.get_legend_handles_labels(), strict=True)}
         if looks:
-            figure.legend(looks.values(), looks.keys(), loc="outside right upper", fontsize=8)
+            shown = [name for name in PRUNERS if name in looks]
+            figure.legend([looks[name] for name in shown], shown, loc="outside right upper", fontsize=8)
         figure.suptitle(title)
     return figure
 
 
-def _beside(points: pandas.DataFrame) -> pandas.Series:
-    """How far each of the points is moved aside, so that equal ones stand beside each other around where they are."""
-    equal = points.groupby(list(points))
-    return 0.065 * (equal.cumcount() - (equal.transform("size") - 1) / 2)
+def _placed(tidy: pandas.DataFrame, x: str, names: list | None) -> pandas.DataFrame:
+    """The table with two more columns: at, where the square of a point's network stands on the x axis, and dot, where
+    the point itself does."""
+    if names is None:
+        return tidy.assign(at=tidy[x], dot=tidy[x])
+    sparse = [name for name in PRUNERS if name != "dense" and name in set(tidy["pruner"])]
+    aside = {name: 0.2 * (i - (len(sparse) - 1) / 2) for i, name in enumerate(sparse)}
+    at = tidy[x].map(names.index) + tidy["pruner"].map(aside).fillna(0.0)
+    equal = tidy.groupby(["panel", "pruner", x, "value"])["value"]
+    return tidy.assign(at=at, dot=at + 0.065 * (equal.cumcount() - (equal.transform("size") - 1) / 2))
+
+
+def _draw(axis: Axes, part: pandas.DataFrame, joined: bool) -> None:
+    """The dots and squares of one panel."""
+    square = "chosen" if "chosen" in part else "value"
+    for name in (name for name in PRUNERS if name in set(part["pruner"])):
+        for complete, dots in part[part["pruner"] == name].groupby("complete"):
+            look = {"color": PRUNERS[name], "mfc": PRUNERS[name] if complete else "none"}
+            axis.plot(dots["dot"], dots["value"], "o", ms=3.5, alpha=0.45, **look)
+        line = part[part["complete"] & part["pruner"].isin([name, "dense"] if joined else [name])]
+        mean = line.groupby("at")[square].mean()
+        style = {"ls": "-" if joined else "none", "lw": 1.5, "marker": "s", "ms": 5}
+        style |= {"mfc": "none", "ms": 10} if square == "chosen" else {}  # the dots inside can be counted
+        style |= {"zorder": 3} if name == "dense" else {}  # upon the beginnings of the lines
+        axis.plot(mean.index, mean, color=PRUNERS[name], label=name, **style)
+
+
+def _scale(axis: Axes, log: str, yticks: Sequence[float]) -> None:
+    for letter, numbers in (("x", axis.xaxis), ("y", axis.yaxis)):
+        if letter in log:
+            axis.set(**{f"{letter}scale": "log"})
+            numbers.set_major_formatter("{x:g}")
+            numbers.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    if yticks:
+        axis.set_yticks(yticks, [f"{tick:g}" for tick in yticks])
+        axis.yaxis.set_minor_locator(NullLocator())
