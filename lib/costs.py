@@ -18,19 +18,21 @@ import pandas
 import torch
 from torch import nn
 
-from lib import data, sizes, sparsity
+from lib import data, records, sizes, sparsity
 from lib.runs import Run
 
 # Sparse tensor cores take 2 of every 4 inputs at twice the dense rate in half precision and know no other pattern, so
 # that 1:4 runs as 2:4, on inputs filled up to a multiple of four. Every other mask runs through the dense product.
 EXECUTED, GROUP = 2, 4
+MARGIN = 1.25  # ratios of times nearer to 1 than this tell nothing
 
 
 def multiplications(model: nn.Module, in_shape: tuple[int, ...]) -> dict[str, int]:
     """The multiplications of each Linear and convolution layer in a forward pass on one sample of C×H×W.
 
     Keys as in `sparsity.prunable`. A model on the meta device will do. It is left in evaluation mode. Raises ValueError
-    for a model that takes weights of a layer without calling it, as attention does, since these would go uncounted.
+    for a model that takes weights of a layer without calling it, as attention does, since these would go uncounted, and
+    for one without such a layer.
     """
     counts, hooks = {}, []
 
@@ -42,12 +44,16 @@ def multiplications(model: nn.Module, in_shape: tuple[int, ...]) -> dict[str, in
         return hook
 
     weights = sparsity.prunable(model)
-    modules = {id(module.weight): module for module in model.modules() if isinstance(module, sparsity.PRUNABLE)}
+    if not weights:
+        raise ValueError("the model has no Linear or convolution layer whose multiplications could be counted")
+    modules = [module for module in model.modules() if isinstance(module, sparsity.PRUNABLE)]
     try:
         for name, weight in weights.items():
-            hooks.append(modules[id(weight)].register_forward_hook(count(name, weight)))
+            sharing = (module for module in modules if module.weight is weight)
+            hooks += [module.register_forward_hook(count(name, weight)) for module in sharing]
         with torch.no_grad():
-            model.eval()(torch.zeros(1, *in_shape, device=next(iter(weights.values())).device))
+            one = next(iter(weights.values()))
+            model.eval()(torch.zeros(1, *in_shape, device=one.device, dtype=one.dtype))
     finally:
         for hook in hooks:
             hook.remove()
@@ -78,7 +84,7 @@ def layers(table: pandas.DataFrame) -> pandas.DataFrame:
             weights, inputs = shape.numel(), shape[1]
             kept = row.kept[name] if run.sparsity else weights
             halved = run.sparsity and run.pruner in sparsity.PATTERNS
-            executed = dense // inputs * EXECUTED * math.ceil(inputs / GROUP) if halved else dense
+            executed = min(dense, dense // inputs * EXECUTED * math.ceil(inputs / GROUP)) if halved else dense
             layer = {"layer": i + 1, "name": name, "weights": weights, "kept": kept, "share": kept / weights}
             layer |= {"dense": dense, "counted": dense * kept // weights, "executed": executed}
             rows.append(network | layer)
@@ -128,17 +134,20 @@ def measured(table: pandas.DataFrame) -> pandas.DataFrame:
     return pandas.DataFrame(rows, columns=["width", "sparsity", "pruner", "measured"])
 
 
-def relieves(times: pandas.DataFrame) -> tuple[str, bool]:
+def relieves(times: pandas.DataFrame) -> tuple[str, bool | None]:
     """Whether a kernel for sparse rows takes less time than the dense parent's product at every sparsity, in words and
-    as a verdict; times: rows as of `seconds`, named by the network."""
+    as a verdict; times: rows as of `seconds`, named by the network. None where that is within MARGIN, as such times
+    differ from one moment to the next."""
     rows, small, masked = (
         times[kernel] / times[beside]
         for kernel, beside in (("sparse rows", "dense"), ("sparse rows", "small dense"), ("masked", "dense"))
     )
+    processor = records.hardware(torch.device("cpu"))
     told = ", ".join(f"{ratio:.2g} at {name}" for name, ratio in rows.items())
     told = f"by sparse rows a product takes, in times of the dense parent's, {told}; of a small dense one's "
     told += f"{small.min():.2g} to {small.max():.2g}; by the dense kernel after masking {masked.min():.2g} to "
-    return f"{told}{masked.max():.2g} of the parent's", bool((rows < 1).all())
+    told += f"{masked.max():.2g} of the parent's; timed while this was computed, on one core of {processor}"
+    return told, None if 1 / MARGIN < rows.max() < MARGIN else bool(rows.max() < 1)
 
 
 def seconds(inputs: int, outputs: int, kept: float, *, batch: int = 128, repeats: int = 30) -> pandas.Series:

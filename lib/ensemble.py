@@ -128,10 +128,11 @@ class Stack:
     def _initialize(self) -> None:
         if self.masks:
             self.masks.flat.fill_(1)
-        self.kept = []
+        self.kept, self.digests = [], []
         for i, run in enumerate(self.runs):
             model, masks = self.data.network(run)
             self.kept.append(sparsity.kept(masks))
+            self.digests.append(sparsity.digest(masks))
             for at, (name, p) in enumerate(model.named_parameters()):
                 self.weights.layers[at][i].copy_(p.detach())
                 if name in masks:

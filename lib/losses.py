@@ -28,6 +28,18 @@ def check(loss: str) -> None:
         raise ValueError(f"loss = {loss!r}: must be one of {', '.join(NAMES)}")
 
 
+def check_target(loss: str, y: torch.Tensor, output: torch.Tensor) -> None:
+    """Raise ValueError for a y that `target` cannot make something of to compare with the output (N×K)."""
+    classes, labels = output.shape[-1], not y.is_floating_point()
+    told = f"y: of {y.dtype} and shape {tuple(y.shape)}; "
+    if labels and not (y.dtype == torch.int64 and y.shape == output.shape[:1] and 0 <= y.min() and y.max() < classes):
+        raise ValueError(f"{told}labels are {len(output)} of torch.int64 in 0 to {classes - 1}")
+    if not labels and loss == "cross_entropy":
+        raise ValueError(f"{told}cross entropy takes labels, {len(output)} of torch.int64")
+    if not labels and y.shape != output.shape:
+        raise ValueError(f"{told}targets are of the output's shape, {tuple(output.shape)}")
+
+
 class Curvature:
     """A loss to second order at the outputs f (N×K): its `gradient` (N×K) and its Hessian Q_i = S_i S_iᵀ.
 

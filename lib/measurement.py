@@ -31,7 +31,8 @@ class Measurement:
     """A measurement of `kind`, a name of KINDS, on the network that `run` trains.
 
     options: the kind's keyword arguments; those not given have the kind's defaults, which never change.
-    Raises ValueError for an unknown kind or option, and for a value of another type than the default's.
+    Raises ValueError for an unknown kind or option, for a value of another type than the default's, and for a sparse
+    run: the kinds look at all weights, also in the directions that a mask forbids.
     """
 
     PARTS = ("measurement", "values", "status", "provenance")
@@ -43,6 +44,8 @@ class Measurement:
     def __post_init__(self):
         if self.kind not in KINDS:
             raise ValueError(f"kind = {self.kind!r}: must be one of {', '.join(KINDS)}")
+        if self.run.sparsity:
+            raise ValueError(f"sparsity = {self.run.sparsity!r}: {self.kind} is measured of dense networks only")
         defaults = options_of(self.kind)
         for name, value in dict(self.options).items():
             if name not in defaults:

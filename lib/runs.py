@@ -93,10 +93,7 @@ class Run:
         if not self.sparsity < 1:
             raise ValueError(f"sparsity = {self.sparsity!r}: must be in [0, 1)")
         if self.pruner in sparsity.PATTERNS:
-            n, m = sparsity.PATTERNS[self.pruner]
-            if self.sparsity != 1 - n / m:
-                told = f"pruner {self.pruner!r} keeps {n} of {m} weights, so the sparsity must be {1 - n / m:g}"
-                raise ValueError(f"sparsity = {self.sparsity!r}: {told}")
+            sparsity.check_pattern(self.pruner, self.sparsity)
         if self.pruner != "random" and not self.sparsity:
             raise ValueError(f"pruner = {self.pruner!r}: at sparsity 0 nothing is pruned; leave it at 'random'")
         if self.sparsity and self.model == "vit":

@@ -7,6 +7,9 @@ with the sparsity, and whether ρ* depends on the mask more than on the seed.
 A verdict on a claim is what was measured, in words, and whether the claim holds. It holds or not for networks up to
 SPARSEST, and only once all of their runs have records: the last of them could reverse what the others say. It is None
 until then, and where even complete records could not reject at `trends.LEVEL` whatever they said.
+
+Intervals and tests are over seeds, taken for independent, with the test samples given: see `lib.trends` for how much
+too often they find something where SAM does nothing.
 """
 
 import math
@@ -16,7 +19,7 @@ import numpy as np
 import pandas
 
 from lib import benefit, sparsity, trends
-from lib.cells import Cell, cells
+from lib.cells import PARTS, Cell, cells
 from lib.claims import Verdict, lacking, mean_and_spread
 
 CELL = ("width", "sparsity", "pruner")
@@ -54,28 +57,35 @@ def choices(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def described(table: pandas.DataFrame, pruner: str = "random") -> str:
-    """The mean gap at each sparsity, ρ chosen without luck, in words; what `trend` says, what it would say with the
-    networks that are sparser than the paper's, and how many of those that are judged are not complete."""
+    """The mean gap at each sparsity, what `trend` says, what it would say with the networks that are sparser than the
+    paper's, in words: first with ρ chosen without luck, then as in the paper; and how many of the networks that are
+    judged are not complete."""
     return _and_lacking(_described(gaps(table), pruner), _asked(table, pruner))
 
 
 def _described(found: pandas.DataFrame, pruner: str) -> str:
-    rows = _complete(found, pruner)
+    unbiased, paper = (_trend_of(found, pruner, protocol) for protocol in (UNBIASED, "paper"))
+    return f"{unbiased}; with ρ chosen as in the paper: {paper}"
+
+
+def _trend_of(found: pandas.DataFrame, pruner: str, protocol: str) -> str:
+    rows = _complete(found, pruner, protocol)
     if rows.empty:
-        return "no network has two seeds that choose ρ for each other"
-    means = rows.groupby("label", sort=False)["gap"].mean().items()
-    told = f"{', '.join(f'{gap:+.2f} points at {label}' for label, gap in means)}; {_told(trend(found, pruner))}"
+        return "no network has a complete search of as many seeds as that takes"
+    means = rows.groupby("removed")["gap"].mean().items()
+    told = f"{', '.join(f'{gap:+.2f} points at {removed:.0f}%' for removed, gap in means)}; "
+    told += _told(trend(found, pruner, protocol))
     if (rows["removed"] > SPARSEST).any():
-        told += f"; up to {rows['label'].iloc[-1]}: {_told(trend(found, pruner, most=100))}"
+        told += f"; up to {rows['label'].iloc[-1]}: {_told(trend(found, pruner, protocol, most=100))}"
     return told
 
 
 def _told(t: trends.Trend) -> str:
     if not t.seeds:
         return "no seed is in two of these networks"
-    spread = "" if math.isnan(t.low) else f" (95% {t.low:+.2g} to {t.high:+.2g})"
-    test = f"τ = {t.tau:.2f}, p = {t.p_grows:.2g}, at best {t.least:.2g}"
-    return f"{t.slope:+.2g} points a percent{spread}, {test}, {t.seeds} seed{'s' * (t.seeds != 1)}"
+    spread = "" if math.isnan(t.low) else f" (95% {10 * t.low:+.2g} to {10 * t.high:+.2g})"
+    test = f"τ = {t.tau:.2f}, p = {t.p_grows:.2g} (smallest possible {t.least:.2g})"
+    return f"{10 * t.slope:+.2g} points for every 10% removed{spread}, {test}, {t.seeds} seed{'s' * (t.seeds != 1)}"
 
 
 def grows(table: pandas.DataFrame, pruner: str = "random") -> Verdict:
@@ -111,13 +121,14 @@ def clearer(table: pandas.DataFrame) -> Verdict:
     low, high = benefit.interval(more)
     told = f"SNIP: {_described(found, 'snip')}"
     if len(more) > 1:
-        told += f"; SNIP's slope minus that of random masks: {more.mean():+.2g} points a percent"
-        told += f" (95% {low:+.2g} to {high:+.2g})"
-    if _lacking(asked) or up is None or len(more) < 2:
-        return _and_lacking(told, asked), None
-    if up and low <= 0 <= high:
-        return f"{told}, which leaves open whose is larger", None
-    return told, bool(up and low > 0)
+        told += f"; SNIP's slope minus that of random masks: {10 * more.mean():+.2g} points for every 10% removed"
+        told += f" (95% {10 * low:+.2g} to {10 * high:+.2g})"
+    if len(more) < 2:
+        told += "; fewer than two seeds have both slopes"
+    elif up and low <= 0 <= high:
+        told += ", which leaves open whose is larger"
+    open_ = _lacking(asked) or up is None or len(more) < 2 or (up and low <= 0 <= high)
+    return _and_lacking(told, asked), None if open_ else bool(up and low > 0)
 
 
 def size(table: pandas.DataFrame) -> Verdict:
@@ -135,40 +146,58 @@ def size(table: pandas.DataFrame) -> Verdict:
     low, high = benefit.interval(by_seed[True] - by_seed[False])
     told = f"{mean_and_spread(by_seed[False], 'points')} dense, {mean_and_spread(by_seed[True], 'points')} at 94%; "
     told += f"the difference is in {low:+.2f} to {high:+.2f} (95%)"
-    if _lacking(asked):
-        return _and_lacking(told, asked), None
     dense, sparse = by_seed.mean()
-    return told, bool(low > 0 and 0.2 <= dense <= 0.8 and 0.45 <= sparse <= 1.8)
+    holds = bool(low > 0 and 0.2 <= dense <= 0.8 and 0.45 <= sparse <= 1.8)
+    return _and_lacking(told, asked), None if _lacking(asked) else holds
 
 
 def advantage(table: pandas.DataFrame) -> pandas.DataFrame:
     """How much better SGD is in sparse networks than in the dense one of as many parameters, one row a pruner.
 
     points: of test accuracy, the mean over sparsities up to SPARSEST for each seed, then over seeds; low, high: its 95%
-    interval (Student's t over seeds). cells: in how many sparse networks; lacking: how many networks are not complete,
-    the dense one included. Only seeds that all these networks have. NaN without the dense one or a sparse one.
+    interval (Student's t over seeds). each: the points at each sparsity, in words; even, odd: those on either half of
+    the test samples, which the interval takes as given. cells: in how many sparse networks; lacking: how many networks
+    are not complete, the dense one included. Only seeds that all these networks have. NaN without the dense one or a
+    sparse one.
     """
-    judged, rows = _asked(table, *sparsity.PRUNERS), []
-    found = gaps(judged)
-    for pruner in dict.fromkeys(judged["pruner"][judged["sparsity"] > 0]):
-        line = _complete(found, pruner, "paper")
-        sgd = line.pivot_table(index="seed", columns="removed", values="sgd").dropna()
-        sparse = [removed for removed in sgd if removed > 0]
-        more = sgd[sparse].mean(axis=1) - sgd[0] if 0 in sgd and sparse else pandas.Series(dtype=float)
-        low, high = benefit.interval(more)
-        row = {"pruner": pruner, "points": more.mean(), "low": low, "high": high, "cells": len(sparse)}
-        rows.append(row | {"lacking": len(_incomplete(_asked(table, pruner)))})
-    return pandas.DataFrame(rows, columns=["pruner", "points", "low", "high", "cells", "lacking"])
+    rows = []
+    sparse = table[(table["sparsity"] > 0) & (100 * table["sparsity"] <= SPARSEST)]
+    for pruner in dict.fromkeys(sparse["pruner"]):
+        asked = _asked(table, pruner)
+        more = {part: _over_dense(asked, part) for part in PARTS}
+        of_seeds = more["all"].mean(axis=1)
+        low, high = benefit.interval(of_seeds)
+        each = ", ".join(f"{points:+.2f} at {removed:.0f}%" for removed, points in more["all"].mean().items())
+        row = {"pruner": pruner, "points": of_seeds.mean(), "low": low, "high": high, "each": each}
+        row |= {part: more[part].mean(axis=1).mean() for part in ("even", "odd")}
+        rows.append(row | {"cells": more["all"].shape[1], "lacking": len(_incomplete(asked))})
+    return pandas.DataFrame(
+        rows, columns=["pruner", "points", "low", "high", "each", "even", "odd", "cells", "lacking"]
+    )
+
+
+def _over_dense(asked: pandas.DataFrame, part: str) -> pandas.DataFrame:
+    """Points of SGD over the dense network on a part of the test samples, seeds × % removed, of complete networks."""
+    accuracy = {
+        100 * cell.labels["sparsity"]: 100 * cell.reference("SGD").set_index("seed")[PARTS[part]].loc[cell.seeds("SGD")]
+        for cell in cells(asked, CELL)
+        if cell.complete("SGD") and cell.search("SGD", "all").size
+    }
+    dense = accuracy.pop(0.0, None)
+    if dense is None or not accuracy:
+        return pandas.DataFrame(dtype=float)
+    return pandas.DataFrame(accuracy).sort_index(axis=1).sub(dense, axis=0).dropna()
 
 
 def better(found: pandas.DataFrame) -> Verdict:
-    """Whether the sparse networks are surely better in every row of `advantage`, of all families together. One complete
-    row that is surely worse refutes it, whatever the others lack."""
+    """Whether the 95% interval is above zero in every row of `advantage`, of all families together. One complete row
+    whose interval is below zero refutes it, whatever the others lack."""
     known = found.dropna(subset=["low", "high"])
-    told = f"surely better in {(known['low'] > 0).sum()} of {len(found)} families and methods, surely worse in "
+    told = f"the 95% interval is above zero in {(known['low'] > 0).sum()} of {len(found)} cases, below in "
     told += f"{(known['high'] < 0).sum()}"
-    if len(known):
-        told += f"; {known['points'].min():+.2f} to {known['points'].max():+.2f} points"
+    for row in known.itertuples():
+        told += f"; {row.pruner} {row.points:+.2f} points ({row.low:+.2f} to {row.high:+.2f}): {row.each}; "
+        told += f"{row.even:+.2f} on even and {row.odd:+.2f} on odd test samples"
     partial = found["lacking"] > 0
     few = ~partial & found["low"].isna()
     for rows, what in ((partial, "not complete"), (few, "complete with fewer than two seeds")):
@@ -182,14 +211,14 @@ def structured(table: pandas.DataFrame) -> Verdict:
     """Whether SAM's mean gap in networks with an N:M pattern is surely above zero, beside masks of their count."""
     wide = gaps(table).query("protocol == @UNBIASED and complete")
     wide = wide.pivot_table(index="seed", columns=list(CELL), values="gap").dropna()
-    if _lacking(table) or len(wide) < 2:
-        return _lacking(table) or "fewer than two seeds are in all networks", None
     pattern = wide.columns.get_level_values("pruner").isin(list(sparsity.PATTERNS))
+    if _lacking(table) or len(wide) < 2 or pattern.all() or not pattern.any():
+        return _lacking(table) or "fewer than two seeds are in all networks, with a pattern and without", None
     with_one, without = wide.loc[:, pattern].mean(axis=1), wide.loc[:, ~pattern].mean(axis=1)
     low, high = benefit.interval(with_one - without)
     told = f"{mean_and_spread(with_one, 'points')} with a pattern, {mean_and_spread(without, 'points')} without; "
     told += f"the difference is in {low:+.2f} to {high:+.2f} (95%)"
-    return told, bool(benefit.interval(with_one)[0] > 0)
+    return _and_lacking(told, table), bool(benefit.interval(with_one)[0] > 0)
 
 
 class Difference(NamedTuple):
@@ -209,7 +238,8 @@ class Difference(NamedTuple):
         told = f"ρ* of {self.cells} networks: {', '.join(f'{rho:g}' for rho in self.chosen)}; "
         if self.seeds < 2:
             return f"{told}fewer than two seeds are in all of them, so nothing tells masks from chance"
-        return f"{told}p = {self.p:.2g} if masks made no difference, at best {self.least:.2g}, {self.seeds} seeds"
+        test = f"p = {self.p:.2g} if networks made no difference (smallest possible {self.least:.2g})"
+        return f"{told}{test}, {self.seeds} seeds"
 
 
 def differ(found: pandas.DataFrame) -> Difference:
@@ -247,7 +277,8 @@ def same(table: pandas.DataFrame) -> Verdict:
     found = differ(choices(asked))
     if _lacking(asked) or found.seeds < 2:
         return _and_lacking(str(found), asked), None
-    return str(found), True if len(found.chosen) == 1 else False if found.p <= trends.LEVEL else None
+    holds = True if len(found.chosen) == 1 else False if found.p <= trends.LEVEL else None
+    return _and_lacking(str(found), asked), holds
 
 
 def _asked(table: pandas.DataFrame, *pruners: str) -> pandas.DataFrame:
@@ -274,7 +305,8 @@ def _lacking(table: pandas.DataFrame) -> str:
 
 
 def _and_lacking(told: str, table: pandas.DataFrame) -> str:
-    return "; ".join(filter(None, (told, _lacking(table))))
+    """What was measured, and what it lacks: where all networks are complete still the runs that diverged."""
+    return "; ".join(filter(None, (told, _lacking(table) or lacking(table, without=["diverged"]))))
 
 
 def _complete(found: pandas.DataFrame, pruner: str, protocol: str = UNBIASED) -> pandas.DataFrame:

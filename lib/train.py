@@ -59,7 +59,7 @@ class Loop:
             self.model.to(memory_format=torch.channels_last)
         parameters = dict(self.model.named_parameters())
         self.masked = [(parameters[name], mask) for name, mask in masks.items()]
-        self.kept = [sparsity.kept(masks)]
+        self.kept, self.digests = [sparsity.kept(masks)], [sparsity.digest(masks)]
         self.optimizer = SAM(
             self.model.parameters(),
             torch.optim.SGD,
@@ -229,6 +229,7 @@ def _save(checkpoint: Path | None, engine, epochs: int, curves, diverged, second
     if checkpoint is None:
         return
     state = {"engine": engine.state_dict(), "keys": [run.key for run in engine.runs], "epochs": epochs}
+    state["digests"] = engine.digests  # a mask that SNIP chose elsewhere may differ in weights of nearly equal score
     save({**state, "curves": curves, "diverged": diverged, "seconds": seconds}, checkpoint)
 
 
@@ -269,6 +270,8 @@ def _load(checkpoint: Path | None, engine) -> dict:
         found = {name: state[name] for name in fresh}
         if state["keys"] != [run.key for run in engine.runs]:
             raise ValueError("it is of other runs")
+        if state.get("digests", engine.digests) != engine.digests:
+            raise ValueError("its masks are not those that this machine chooses")
         engine.load_state_dict(state["engine"])
     except Exception as error:  # whatever a damaged file makes torch raise
         warnings.warn(

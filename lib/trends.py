@@ -75,7 +75,7 @@ def describe(found: Trend, unit: str, downward: bool = False) -> str:
     if not found.seeds:
         return "fewer than two such networks have a complete search"
     spread = "" if math.isnan(found.low) else f" (95% {found.low:+.2g} to {found.high:+.2g})"
-    p = f"p = {found.p_falls if downward else found.p_grows:.2g}, at best {found.least:.2g}"
+    p = f"p = {found.p_falls if downward else found.p_grows:.2g} (smallest possible {found.least:.2g})"
     size = f"{found.cells} networks, {found.seeds} seed{'s' * (found.seeds != 1)}"
     return f"{found.slope:+.2g} {unit} a decade{spread}, τ = {found.tau:+.2f}, {p}; {size}"
 

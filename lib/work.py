@@ -130,10 +130,10 @@ def _stopping_at(deadline: float | None):
 def measure(group: Group, measurement: Measurement, device: torch.device) -> dict:
     """The record of a measurement on a member of the group, from the weights that its training left."""
     run, began = measurement.run, time.monotonic()
-    batches = Batches(run, device)
-    before, after = (batches.network(run)[0].eval() for _ in range(2))
-    after.load_state_dict(train.load(group.weights(run), device))
     with groups.exactly(device):
+        batches = Batches(run, device)
+        before, after = (batches.network(run)[0].eval() for _ in range(2))
+        after.load_state_dict(train.load(group.weights(run), device))
         values = KINDS[measurement.kind](before, after, batches, run, **measurement.options)
         found = records.provenance(device)
     return {

@@ -11,12 +11,13 @@
 # ---
 
 # %% [markdown]
-# # Is it the number of parameters, or the width, that SAM thrives on?
+# # Does a wide network that is pruned to few parameters keep SAM's benefit?
 #
 # Section 6 and Appendix B of the paper. A wide network of which most weights are removed before training has as few
-# parameters as a narrow dense one. The paper reports that SAM gains more over SGD in the wide sparse one, and more so
-# the sparser it is: about 0.4 percentage points in the small dense ResNet-18 against 0.9 at a sparsity of 94%. It also
-# finds that the best radius ρ* depends on which weights remain, at 45 thousand parameters though not at 701 thousand.
+# parameters as a narrow dense one. The paper reports that SAM tends to gain more over SGD in the wide sparse one, the
+# sparser it is: with random masks from about 0.4 percentage points in the small dense ResNet-18 to 0.9 at a sparsity of
+# 94%, and more clearly with masks chosen by SNIP. It also finds that the best radius ρ* depends on which weights
+# remain, at 45 thousand parameters though not at 701 thousand.
 #
 # Here both are tried again with every seed shown, with ρ chosen on other seeds and other test samples than those that
 # are reported, and with tests that ask whether three seeds can tell. Beyond the paper: where the remaining weights
@@ -24,6 +25,7 @@
 #
 # The cell below chooses how much is computed: `smoke` runs in seconds with handwritten digits in place of the image
 # sets, `lite` and `paper` draw from the records of longer runs, and train what is missing only where `train` is true.
+# At `smoke` the ResNets hardly learn: the figures then show that everything runs, and nothing else.
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -32,7 +34,7 @@ train = True
 # %%
 import pandas
 import torch
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 
 from lib import benefit, costs, experiments, models, plots, sizes, sparse_benefit, sparsity
 from lib.claims import Book, keys
@@ -52,8 +54,8 @@ book = Book("04_sparsity", preset)
 # $$s_j = \Big| w_j\, \frac{\partial L}{\partial w_j} \Big|$$
 #
 # of all layers together, with $L$ the loss on 1,000 training samples balanced over the classes, or on all where there
-# are fewer (below it is said on how many). Beyond the paper, a
-# pattern $N{:}M$ keeps the $N$ largest $|w|$ of every $M$ weights along a layer's inputs. All on one small network:
+# are fewer (below it is said on how many). Beyond the paper, a pattern $N{:}M$ keeps the $N$ largest $|w|$ of every $M$
+# weights along a layer's inputs. All three on one small network, where each keeps a quarter, 1,310 weights:
 
 # %%
 model = models.build("mlp", width=0.2, in_shape=(1, 8, 8), classes=10, seed=0)
@@ -65,6 +67,9 @@ masks = {
 }
 kept = pandas.DataFrame({name: sparsity.kept(mask) for name, mask in masks.items()})
 kept.assign(weights=[weight.numel() for weight in sparsity.prunable(model).values()])
+
+# %% [markdown]
+# The pattern keeps exactly one weight of every four:
 
 # %% tags=["nbval-check-output"]
 groups = [mask.unflatten(1, (-1, 4)).sum(2) for mask in masks["1:4"].values()]
@@ -104,12 +109,13 @@ Markdown(
 # %% [markdown]
 # ## Figure 7: does the gap grow with the sparsity?
 #
-# The gap is SAM's test accuracy minus SGD's in percentage points, both of one seed. On the left ρ* is chosen as the
-# paper does, on the numbers that are then reported, which favours SAM in every cell. On the right it is chosen on the
-# other seeds and the other half of the test samples. Dots are seeds, squares their means; a hollow dot is of a network
-# whose search for ρ is not complete, and is in no mean. The numbers above the panels are the widths of the networks
-# that were pruned. A sparsity is the share of the weights that is removed; biases and norms are not counted. A run that
-# ends below three times chance is named under the figure as one that has not learned; it stays in all means.
+# The gap is SAM's test accuracy minus SGD's in percentage points, both of one seed; a tenth of a point is ten of 10,000
+# test samples. On the left ρ* is chosen as the paper does, on the numbers that are then reported, which favours SAM on
+# average. On the right it is chosen on the other seeds and the other half of the test samples: that leaves no luck, but
+# it also chooses worse, from fewer seeds and samples. Dots are seeds, squares their means; a hollow dot is of a network
+# whose search for ρ is not complete, and is in no mean. A sparsity is the share of the weights that is removed; biases
+# and norms are not counted. A run that ends below three times chance is named under the figure as one that has not
+# learned; it stays in all means, and a gap to which it belongs says little of SAM.
 
 # %%
 PANELS = {"paper": "ρ* chosen on what is reported", "both": "ρ* chosen on other seeds and samples"}
@@ -132,11 +138,12 @@ tidy = gap_points(large)
 plots.save(draw_gap(large, f"ResNet-18 pruned to {large_count}"), "fig07", tidy, preset)
 
 # %% [markdown]
-# The trend of the unbiased gap against the sparsity is told by its slope, with the 95% interval over seeds, and by
-# Kendall's τ, with the exact chance of one as large when the sparsities of each seed are shuffled. *At best* is the
-# smallest chance that so few seeds and cells could give: where it is above 0.05 the claim counts as not tested. It also
-# does until all runs of the networks that it speaks of have records, as the last of them could reverse it. Networks
-# sparser than the paper's 94% are shown, but not judged.
+# A line is fitted to the gap against the sparsity for each seed; told are its mean slope and the 95% interval over
+# seeds. Kendall's τ tests for growth: p is the chance of a τ at least as large if the gaps of each seed were shuffled
+# over the sparsities. *Smallest possible* is the p of a perfect trend with so few networks and seeds: where it is above
+# 0.05 the claim counts as not tested. It also does until all runs of the networks that it speaks of have records, as
+# the last of them could reverse it. The verdict is on the gap without luck; the trend by the paper's protocol is told
+# beside it. Networks sparser than the paper's 94% are shown, but not judged.
 #
 # That the trend is *clearer* with SNIP is read as: the gap grows with SNIP, and the 95% interval, over seeds, of its
 # slope minus that of random masks lies above zero. Where it holds zero, three seeds leave it open, and the claim counts
@@ -157,6 +164,9 @@ judge("7", large)
 
 # %% [markdown]
 # ## Figure 14: the same with fewer parameters
+#
+# The paper names 45 thousand parameters for this figure, and none for Figure 7, which is taken to have the 701 thousand
+# that it names for Figure 8.
 
 # %%
 tidy = gap_points(small)
@@ -169,8 +179,9 @@ judge("14", small)
 # ## Figure 8: does ρ* depend on which weights remain?
 #
 # Squares are ρ* as in the paper, best on the mean over seeds; dots are what each seed would choose by itself, side by
-# side where seeds agree. Where the dots of one network scatter as widely as the squares do between networks, another ρ*
-# means nothing. The test shuffles networks within each seed.
+# side where seeds agree. Where the dots of one network scatter as widely as the squares do between networks, different
+# squares are no evidence that the networks differ. The test shuffles networks within each seed; what it finds may be
+# due to the width as well as to the mask, as these change together.
 
 
 # %%
@@ -200,8 +211,7 @@ Markdown(f"At {small_count}: {few[0]}. At {large_count}: {many[0]}.")
 # ## Figure 15: the perceptron on MNIST
 #
 # LeNet-300-100 at a quarter of its width, 61 thousand parameters, against parents of 0.5, 1 and 2 times its full width
-# (the smoke preset has smaller ones, on digits). The smallest parent loses 51.5% of its parameters, which are 51.6% of
-# its weights: 52% in the figures.
+# (the smoke preset has smaller ones, on digits).
 
 # %%
 experiments.table(experiments.mnist_sparse(preset))
@@ -229,8 +239,8 @@ Markdown(told)
 # ### Is the large sparse network the better one?
 #
 # The paper takes from earlier work that it is. Below, the accuracy of SGD in the sparse networks minus that in the
-# dense one of as many parameters, averaged over sparsities up to 94% for each seed, with its 95% interval. One row that
-# lacks nothing and is surely worse refutes the claim.
+# dense one of as many parameters: at each sparsity, and averaged over sparsities up to 94% for each seed, with the 95%
+# interval of that mean. If in a row with all its runs the interval lies below zero, the claim is refuted.
 
 # %%
 families = {"MLP": mlps, f"ResNet-18, {small_count}": small, f"ResNet-18, {large_count}": large}
@@ -239,12 +249,13 @@ is_mlp = better["network"] == "MLP"
 for claim, rows, table in (("6-better", ~is_mlp, resnets), ("6-better-mlp", is_mlp, mlps)):
     told, holds = sparse_benefit.better(better[rows])
     book.record(claim, measured=told, holds=holds, keys=keys(table))
-better[["network", "pruner", "points", "low", "high", "cells", "lacking"]].round(2)
+better[["network", "pruner", "each", "points", "low", "high", "cells", "lacking"]].round(2)
 
 # %% [markdown]
 # ## Where the remaining weights sit
 #
-# Random masks thin all layers alike. SNIP decides over all layers together, and so says which layers matter to it.
+# Random masks thin all layers alike. SNIP decides over all layers together, so its choice differs by layer. (Of the
+# layers of a ResNet-18 8, 13 and 18 are the 1×1 convolutions of shortcuts, and 21 is the linear one.)
 
 # %%
 parts = {
@@ -259,23 +270,24 @@ title = ["What masks leave of each layer", *(plots.title(name, table, preset) fo
 title = "\n".join(line.replace("\n", ", ") for line in title)  # each data set with its epochs and seeds
 axes = dict(x="layer", xlabel="layer, from the input", ylabel="weights kept (%)", log="y")
 axes |= dict(panels=[next(iter(part["panel"]), name) for name, part in parts.items()])
-figure = plots.by_pruner(tidy, title=title, **axes)
+figure = plots.by_pruner(tidy, title=title, joined=False, **axes)
 plots.save(plots.footnote(figure, pandas.concat(sparse.values())), "figS1", tidy, preset)
 
 # %%
-ranges = tidy.groupby(["panel", "pruner"], sort=False)["value"].agg(["min", "max"]).reset_index()
-even = ranges[ranges["pruner"] == "random"]
-assert (even["max"] - even["min"] < 5).all()  # but for rounding in small layers
-ranges.round(2)
+shares = tidy.pivot_table(index=["panel", "pruner"], columns="layer", values="value")
+ranges = pandas.DataFrame({"first layer": shares[1], "least": shares.min(axis=1), "most": shares.max(axis=1)})
+ranges["last layer"] = shares.ffill(axis=1).iloc[:, -1]
+even = ranges.xs("random", level="pruner")
+assert (even["most"] - even["least"] < 5).all()  # but for rounding in small layers
+ranges.round(1)  # % of the weights, mean over seeds
 
 # %% [markdown]
 # ## What sparsity saves
 #
-# A forward pass takes a multiplication for each weight and each position of the layer's output. *Counted* are those
-# with weights that remain, in thousands a sample: what a machine without overhead would do. *Executed* are those that
-# are done on a GPU with units for 2:4, which halve the forward product and run 1:4 as 2:4 (inputs are filled up to a
-# multiple of four); a mask without a pattern runs through the dense product there, and the parent is paid in full. This
-# project has not measured such units. SAM doubles every row.
+# A forward pass takes a multiplication for each weight and each position of the layer's output. *Counted*, in thousands
+# a sample, are only those with weights that remain, as on an ideal machine. *Executed* are those that a GPU with units
+# for 2:4 would do: half for either pattern, with inputs filled up to a multiple of four, and all for every other mask,
+# which runs through the product of the dense parent. This project has not measured such a GPU.
 
 # %%
 parts = {"MLP": pandas.concat([mlps, structured]), "ResNet-18": resnets}
@@ -285,8 +297,10 @@ saved[["network", "width", "sparsity", "pruner", "parameters", "dense", "counted
 
 # %% [markdown]
 # Does a kernel for sparse matrices help on this machine? The first layer of the perceptron for MNIST, a batch of 128,
-# in milliseconds of one core; *small dense* is a matrix of as many numbers as remain. Sparsity relieves the burden of
-# computation if such a kernel takes less time than the dense parent, at every sparsity.
+# in milliseconds of one core: by the *dense* kernel; by the same where the weights are *masked* in every pass; by
+# *sparse rows*, a kernel that skips what is removed; and *small dense*, a matrix of as many numbers as remain. The
+# times are taken anew wherever this notebook is executed, and differ from machine to machine: they have no record, and
+# ratios within a quarter of 1 count as undecided.
 
 # %%
 shares = {run.width: 1 - run.sparsity for run in experiments.mnist_sparse("lite") if run.sparsity}
@@ -302,9 +316,8 @@ times.round(4)
 # %% [markdown]
 # The gap of the perceptron against three costs, each in multiples of the small dense network's. *Measured* is the time
 # of all its products on one core of this machine, each by the faster of the dense kernel and that for sparse rows. (For
-# the convolutions of a ResNet there is no such kernel.) What unstructured masks gain on the left, they gain with the
-# computation in the middle. The patterns leave a few more parameters than the other networks have: 63,070 and
-# 66,960 against 61,035 at `lite` and `paper`.
+# the convolutions of a ResNet there is no such kernel.) Unstructured masks look free on the left; in the middle they
+# cost as much as their parents.
 
 # %%
 perceptrons = pandas.concat([mlps, structured[structured["pruner"].isin(sparsity.PATTERNS)]])
@@ -313,26 +326,29 @@ cell = list(sparse_benefit.CELL)
 costly = found.merge(saved[saved["network"] == "MLP"], on=[*cell, "parameters"])
 costly = costly.merge(costs.measured(perceptrons), on=cell)
 dense = costly[costly["pruner"] == "dense"]
-COSTS = {"counted": "counted: weights that remain", "executed": "executed with units for 2:4"}
-COSTS |= {"measured": "measured on one core"}
+COSTS = {"counted": "multiplications with weights that remain", "executed": "multiplications done by units for 2:4"}
+COSTS |= {"measured": "time measured on one core"}
 tidy = pandas.concat(
     costly.assign(panel=panel, value=costly["gap"], cost=costly[column] / dense[column].min())
     for column, panel in COSTS.items()
 )
-axes = dict(x="cost", xlabel="cost of a pass, small dense network = 1", ylabel="SAM − SGD (points), unbiased ρ*")
-title = plots.title("The gap of the MLP against its cost", perceptrons, preset)
+axes = dict(x="cost", xlabel="cost of a pass, small dense network = 1", ylabel="SAM − SGD, test accuracy (points)")
+title = plots.title(f"The gap of the MLP against its cost, {PANELS['both']}", perceptrons, preset)
 figure = plots.by_pruner(tidy, title=title, log="x", joined=False, panels=COSTS.values(), **axes)
 plots.save(plots.footnote(figure, benefit.mark_failures(perceptrons)), "figS2", tidy, preset)
 
 # %% [markdown]
 # ## Structured beside unstructured
 #
-# Section 8 of the paper hopes that structured sparsity makes the benefit practical. The same parent is pruned to a
-# pattern, and to exactly as many parameters by the two other methods. Not only the pattern differs: it keeps the
+# Section 8 of the paper suggests structured sparsity as a way to make the benefit practical. The same parent is pruned
+# to a pattern, and to exactly as many parameters by the two other methods. Not only the pattern differs: it keeps the
 # largest $|w|$ of each group, while random masks do not look at the weights, so that what it gains over them may be
-# owed to the sizes of the weights.
+# owed to the sizes of the weights. These counts are not quite those of the figures above:
 
 # %%
+counts = {run.width: sizes.remaining(run) for run in experiments.mnist_structured(preset)}
+told = ", ".join(f"{count:,} parameters at width {width:g}" for width, count in counts.items())
+display(Markdown(f"{told}; {sizes.remaining(experiments.mnist_sparse(preset)[0]):,} above."))
 experiments.table(experiments.mnist_structured(preset))
 
 # %%
@@ -341,7 +357,7 @@ tidy = gap_points(structured)
 tidy["network"] = [f"{pattern_of[width]}, width {width:g}" for width in tidy["width"]]
 tidy = tidy.sort_values("width", kind="stable")
 axes = dict(x="network", xlabel="pattern, and masks of its count", ylabel="SAM − SGD, test accuracy (points)")
-title = plots.title("N:M patterns beside unstructured masks", structured, preset)
+title = plots.title("MLP with N:M patterns and with unstructured masks", structured, preset)
 figure = plots.by_pruner(tidy, title=title, joined=False, panels=PANELS.values(), **axes)
 plots.save(plots.footnote(figure, benefit.mark_failures(structured)), "figS3", tidy, preset)
 

@@ -92,10 +92,14 @@ def times(**columns):
     return pandas.DataFrame({"dense": 4.0, "masked": 5.0, "small dense": 1.0, **columns}, index=["half", "most"])
 
 
-@pytest.mark.parametrize(("rows", "holds"), [([3.0, 2.0], True), ([8.0, 2.0], False), ([8.0, 6.0], False)])
+@pytest.mark.parametrize(
+    ("rows", "holds"),
+    [([3.0, 2.0], True), ([8.0, 2.0], False), ([8.0, 6.0], False), ([3.5, 2.0], None), ([4.5, 2.0], None)],
+)
 def test_sparsity_saves_time_where_sparse_rows_beat_the_parent_at_every_sparsity(rows, holds):
     told, found = costs.relieves(times(**{"sparse rows": rows}))
     assert found is holds
+    assert "timed while this was computed, on one core of " in told
     assert f"{rows[0] / 4:.2g} at half, {rows[1] / 4:.2g} at most" in told and f"to {rows[0]:.2g}" in told
 
 

@@ -86,6 +86,11 @@ def test_what_cannot_be_measured_is_refused(kind, options, told):
         Measurement(RUN, kind, options)
 
 
+def test_sparse_networks_are_not_measured_in_directions_that_their_mask_forbids():
+    with pytest.raises(ValueError, match=r"sparsity = 0\.5: flatness is measured of dense networks only"):
+        Measurement(RUN.but(sparsity=0.5), "flatness")
+
+
 # ---------------------------------------------------------------------------- the records
 
 

@@ -76,7 +76,7 @@ def test_the_footnote_names_sparse_networks_and_layers_that_were_lost(table):
     sparse = table.iloc[[1, 1]].assign(sparsity=0.9, pruner="snip", status=["missing", "done"])
     sparse["provenance"] = [None, {"kept": {"1.weight": 3, "3.weight": 0}, "collapsed": ["3.weight"]}]
     text = plots.footnote(plots.training_loss(plots.curves(table), title="t"), sparse).get_supxlabel()
-    network = "width 0.05 snip 90%"
+    network = "width 0.05 SNIP 90%"
     told = f"missing: 1 of 2 runs ({network}: SAM); layers without a weight left: 3.weight of {network}"
     assert text.replace("\n", " ") == told
 
@@ -107,7 +107,7 @@ def test_by_pruner_draws_every_seed_and_the_mean_or_what_was_chosen(chosen):
     seeds, means = figure.axes[0].lines[:2]
     assert sorted(seeds.get_ydata()) == [1, 2, 3, 51, 52, 53]
     assert means.get_ydata() == pytest.approx([2, 52] if chosen is None else [0.05, 0.05], rel=1e-12)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["random", "snip"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["random", "SNIP"]
 
 
 def test_by_pruner_begins_every_line_at_the_dense_network_which_is_drawn_once():
@@ -118,12 +118,12 @@ def test_by_pruner_begins_every_line_at_the_dense_network_which_is_drawn_once():
     assert {name: line.get_ydata().tolist() for name, line in lines.items()} == {
         "dense": [2],
         "random": [2, 52],
-        "snip": [2, 52],
+        "SNIP": [2, 52],
     }
-    assert lines["dense"].get_zorder() > lines["snip"].get_zorder()
+    assert lines["dense"].get_zorder() > lines["SNIP"].get_zorder()
     dots = [line.get_ydata().tolist() for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert dots == [[1, 2, 3], [51, 52, 53], [51, 52, 53]]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dense", "random", "snip"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dense", "random", "SNIP"]
     apart = plots.by_pruner(tidy, title="t", x="removed", xlabel="x", ylabel="y", joined=False)
     assert [len(line.get_ydata()) for line in apart.axes[0].lines if line.get_marker() == "s"] == [1, 1, 1]
 
@@ -136,6 +136,7 @@ def test_by_pruner_shows_searches_that_are_not_complete_hollow_and_takes_them_in
     assert hollow.get_markerfacecolor() == "none" and hollow.get_ydata().tolist() == [53]
     assert sorted(full.get_ydata()) == [1, 2, 3, 51, 52]
     assert means.get_ydata() == pytest.approx([2, 51.5], rel=1e-12)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["random", "some ρ missing"]
     none = plots.by_pruner(one.assign(complete=False), title="t", x="removed", xlabel="x", ylabel="y")
     assert len(none.axes[0].lines[0].get_ydata()) == 6 and len(none.axes[0].lines[1].get_ydata()) == 0
 
@@ -184,6 +185,13 @@ def test_by_pruner_gives_all_panels_the_same_logarithmic_x_as_costs_are_compared
     assert apart.axes[0].get_xlim()[1] < 1.1 < 51 < apart.axes[1].get_xlim()[1]
 
 
+def test_by_pruner_gives_every_panel_only_the_names_that_it_has():
+    apart = TIDY[(TIDY["panel"] == "one") == (TIDY["removed"] == 50)]
+    figure = plots.by_pruner(apart, title="t", x="label", xlabel="x", ylabel="y", joined=False)
+    assert [[t.get_text() for t in axis.get_xticklabels()] for axis in figure.axes] == [["50%"], ["0%"]]
+    assert [axis.lines[1].get_xdata().tolist() for axis in figure.axes] == [[-0.1], [-0.1]]
+
+
 def test_by_pruner_puts_seeds_of_one_value_beside_each_other():
     alike = TIDY.assign(value=0.05, chosen=0.05)
     figure = plots.by_pruner(alike, title="t", x="label", xlabel="x", ylabel="y", joined=False)
@@ -197,8 +205,22 @@ def test_by_pruner_names_the_networks_above_the_panels():
     wide = TIDY.assign(width=TIDY["removed"].map({0: 4, 50: 8}))
     figure = plots.by_pruner(wide, title="t", x="removed", xlabel="x", ylabel="y", above="width")
     (top,) = figure.axes[0].child_axes
-    assert [tick.get_text() for tick in top.get_xticklabels()] == ["4", "8"] and top.get_xlabel() == "width"
+    assert [tick.get_text() for tick in top.get_xticklabels()] == [
+        "4",
+        "8",
+    ] and top.get_xlabel() == "width before pruning"
     assert list(top.get_xticks()) == [0, 50]
+
+
+def test_pruners_have_none_of_the_colours_of_the_optimizers():
+    assert len(set(plots.PRUNERS.values())) == len(plots.PRUNERS)
+    assert not set(plots.PRUNERS.values()) & set(plots.COLOURS.values())
+
+
+def test_the_footnote_calls_the_dense_one_among_sparse_networks_dense(table):
+    two = table.iloc[[1, 1]].assign(sparsity=[0.0, 0.9], pruner="random")
+    told = plots.footnote(plots.training_loss(plots.curves(table), title="t"), two).get_supxlabel()
+    assert told.replace("\n", " ") == "missing: 2 of 2 runs (width 0.05 dense, 0.05 random 90%: all)"
 
 
 def test_the_footnote_tells_runs_apart_by_the_field_that_varies(table):

@@ -160,17 +160,24 @@ def test_a_radius_at_which_sam_diverged_holds_no_verdict_up_and_a_network_withou
     assert holds is None and told.endswith("not complete: 1 of 3 networks (3 diverged of the 36 runs that would tell)")
 
 
+def test_what_diverged_is_told_beside_every_verdict():
+    lost = diverged(table(growing), rho=0.1, pruner="snip", width=0.4, seed=2)
+    for told, _ in (sparse_benefit.grows(lost, "snip"), sparse_benefit.clearer(lost), sparse_benefit.same(lost)):
+        assert "; 1 diverged of the " in told and told.endswith(" runs that would tell")
+    structured = diverged(table(growing, networks=STRUCTURED), rho=0.1, pruner="2:4", seed=2)
+    assert sparse_benefit.structured(structured)[0].endswith("; 1 diverged of the 36 runs that would tell")
+
+
 def test_what_is_not_complete_is_counted_with_the_runs_that_are_missing():
     one_seed = table(growing, missing=lambda run: run.seed > 0)
     told = "not complete: 3 of 3 networks (24 missing of the 36 runs that would tell)"
-    assert (
-        sparse_benefit.described(one_seed, "snip") == f"no network has two seeds that choose ρ for each other; {told}"
-    )
+    unbiased, paper = sparse_benefit.described(one_seed, "snip").split("; with ρ chosen as in the paper: ")
+    assert unbiased == "no network has a complete search of as many seeds as that takes"
+    assert paper.startswith("+1.00 points at 0%, +3.50 points at 50%, +5.00 points at 80%; ") and paper.endswith(told)
     only_dense = sparse_benefit.described(table(growing, missing=lambda run: run.sparsity > 0))
-    assert only_dense == (
-        "+1.00 points at 0%; no seed is in two of these networks; "
-        "not complete: 2 of 3 networks (24 missing of the 36 runs that would tell)"
-    )
+    one = "+1.00 points at 0%; no seed is in two of these networks"
+    told = "not complete: 2 of 3 networks (24 missing of the 36 runs that would tell)"
+    assert only_dense == f"{one}; with ρ chosen as in the paper: {one}; {told}"
     assert "not complete" not in sparse_benefit.described(table(growing, (0,)))
     assert "not complete: 5 of 5 networks" in sparse_benefit.same(one_seed)[0]
     told = sparse_benefit.same(table(growing, (0,)))[0]
@@ -180,7 +187,16 @@ def test_what_is_not_complete_is_counted_with_the_runs_that_are_missing():
 def test_the_trend_is_told_with_its_slope_and_interval():
     # The seeds' slopes are 0.05 points a percent times 0.9, 1 and 1.1: Student's 95% interval of three is 4.303·s/√3.
     found = table(lambda r: 0.8 + (0.01 * (1 + 5 * r.sparsity * (0.9 + 0.1 * r.seed)) if r.rho == 0.05 else 0))
-    assert "; +0.05 points a percent (95% +0.038 to +0.062), τ = 1.00, " in sparse_benefit.described(found)
+    told = sparse_benefit.described(found)
+    slope = (
+        "; +0.5 points for every 10% removed (95% +0.38 to +0.62), τ = 1.00, p = 0.0046 (smallest possible 0.0046), "
+    )
+    assert told.count(slope) == 2  # by both protocols
+    # Where ρ is another on odd samples than on even ones, what is chosen on one half is worth nothing on the other.
+    odd = found["rho"] == 0.05
+    found.loc[odd, "test_accuracy_odd"], found.loc[found["rho"] == 0.1, "test_accuracy_odd"] = 0.8, 0.81
+    unbiased, paper = sparse_benefit.described(found).split("; with ρ chosen as in the paper: ")
+    assert slope in f"; {paper}" and "+0.00 points at 80%" in unbiased
 
 
 def test_networks_sparser_than_those_of_the_paper_are_told_but_not_judged():
@@ -193,7 +209,8 @@ def test_networks_sparser_than_those_of_the_paper_are_told_but_not_judged():
     found = table(then_falls, networks=networks)
     told, holds = sparse_benefit.grows(found)
     assert holds is True and sparse_benefit.trend(sparse_benefit.gaps(found), "random").cells == 3
-    assert "+2.00 points at 98%; +0.05 points a percent" in told and "τ = 1.00" in told.split("; up to 98%: ")[0]
+    assert told.count("+2.00 points at 98%; +0.5 points for every 10% removed") == 2  # by both protocols
+    assert "τ = 1.00" in told.split("; up to 98%: ")[0]
     assert "τ = 0.33" in told.split("; up to 98%: ")[1]  # of six pairs four rise and two fall
     assert sparse_benefit.grows(table(then_falls, missing=absent(width=0.8), networks=networks))[1] is True
 
@@ -256,7 +273,7 @@ def test_snip_is_clearer_where_its_slope_is_surely_the_larger_and_growth(random,
     slopes = [0.01 * (snip - random) * (1 + 0.1 * seed) for seed in (0, 1, 2)]
     low, high = benefit.interval(slopes)
     if random != snip:
-        mean = f"{slopes[1]:+.2g} points a percent (95% {low:+.2g} to {high:+.2g})"
+        mean = f"{10 * slopes[1]:+.2g} points for every 10% removed (95% {10 * low:+.2g} to {10 * high:+.2g})"
         assert f"SNIP's slope minus that of random masks: {mean}" in told
 
 
@@ -348,7 +365,7 @@ def test_radii_that_differ_by_chance_are_neither_the_same_nor_different():
     )
     told, holds = sparse_benefit.same(found)
     assert sparse_benefit.differ(sparse_benefit.choices(found)).chosen == [0.05, 0.1]
-    assert holds is None and "if masks made no difference" in told
+    assert holds is None and "if networks made no difference" in told
     assert sparse_benefit.depends(found)[1] is False
 
 
@@ -392,7 +409,8 @@ def test_one_complete_family_that_is_surely_worse_refutes_it_whatever_others_lac
 def test_rows_that_tell_nothing_are_named_with_their_reason():
     tables = (table(ahead), table(ahead, missing=absent(pruner="snip", seed=1)), table(ahead, seeds=(0,)))
     told, _ = sparse_benefit.better(pandas.concat([sparse_benefit.advantage(one) for one in tables]))
-    assert told.startswith("surely better in 4 of 6 families and methods, surely worse in 0; +1.01 to +1.01 points; ")
+    assert told.startswith("the 95% interval is above zero in 4 of 6 cases, below in 0; random +1.01 points (+0.99 to ")
+    assert told.count("): +1.01 at 50%, +1.01 at 80%; ") == 4
     assert told.endswith("; 1 of them not complete; 2 of them complete with fewer than two seeds")
 
 
@@ -401,6 +419,15 @@ def test_the_advantage_is_a_mean_over_complete_networks_and_their_seeds():
     found = sparse_benefit.advantage(partly).set_index("pruner")
     assert found[["cells", "lacking"]].to_numpy().tolist() == [[2, 0], [1, 1]]
     assert found["points"].to_numpy() == pytest.approx([1 + 0.01 * 0.65, 1 + 0.01 * 0.5])
+
+
+def test_the_advantage_is_told_on_either_half_of_the_test_samples():
+    found = table(ahead)
+    found.loc[(found["sparsity"] > 0) & (found["optimizer"] == "sgd"), "test_accuracy_odd"] -= 0.01
+    halves = sparse_benefit.advantage(found)[["points", "even", "odd"]].to_numpy()
+    assert halves == pytest.approx(np.array([[1.0065, 1.0065, 0.0065]] * 2))
+    told, _ = sparse_benefit.better(sparse_benefit.advantage(found))
+    assert told.count("; +1.01 on even and +0.01 on odd test samples") == 2
 
 
 STRUCTURED = [DENSE.but(width=0.2, sparsity=0.5, pruner=pruner) for pruner in ("2:4", "random", "snip")]
@@ -413,6 +440,10 @@ def test_patterns_are_judged_where_all_networks_are_complete():
     assert judged(growing) is True
     assert judged(lambda run: 0.8 - 0.01 * (run.rho > 0)) is False
     assert judged(growing, (0,)) is None
+    without, only = NETWORKS[1:4], STRUCTURED[:1]
+    for networks in (without, only):
+        told, holds = sparse_benefit.structured(table(growing, networks=networks))
+        assert holds is None and told.endswith("in all networks, with a pattern and without")
     for pruner in ("2:4", "random"):
         assert judged(growing, (0, 1, 2), absent(pruner=pruner)) is None
         assert judged(growing, (0, 1, 2), absent(pruner=pruner, rho=0.1)) is None

@@ -3,6 +3,7 @@
 import math
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -137,6 +138,108 @@ def test_snip_refuses_no_data_an_unknown_loss_and_broken_weights(samples):
         sparsity.snip_mask(network(), "mse", x * float("nan"), y, 0.5)
 
 
+LABELS = torch.arange(64) % 10
+MISFITS = [
+    ("cross_entropy", lambda x: x, LABELS.float(), "cross entropy takes labels, 64 of torch.int64"),
+    ("cross_entropy", lambda x: x, LABELS.int(), r"y: of torch.int32 and shape \(64,\); labels are 64 of torch.int64"),
+    ("mse", lambda x: x, LABELS + 1, "labels are 64 of torch.int64 in 0 to 9"),
+    ("mse", lambda x: x, LABELS - 1, "labels are 64 of torch.int64 in 0 to 9"),
+    ("cross_entropy", lambda x: x, torch.full((64,), -100), "labels are 64 of torch.int64 in 0 to 9"),
+    ("cross_entropy", lambda x: x, LABELS[:, None], "labels are 64 of torch.int64 in 0 to 9"),
+    ("squared", lambda x: x, torch.zeros(64, 1), r"targets are of the output's shape, \(64, 10\)"),
+    ("squared", lambda x: x.numpy(), LABELS, "x, y: a ndarray, must be a torch.Tensor"),
+    ("squared", lambda x: x, LABELS.tolist(), "x, y: a list, must be a torch.Tensor"),
+    ("squared", lambda x: x, torch.tensor(3), "x, y = 64 and no samples"),
+    ("squared", lambda x: x.double(), LABELS, "x: of torch.float64, the model is of torch.float32"),
+    ("squared", lambda x: (255 * x).byte(), LABELS, "x: of torch.uint8, the model is of torch.float32"),
+    ("squared", lambda x: x.to("meta"), LABELS, "x: on meta, the model is on cpu"),
+]
+
+
+@pytest.mark.parametrize(("loss", "samples_of", "y", "told"), MISFITS)
+def test_snip_refuses_samples_and_labels_that_do_not_fit(samples, loss, samples_of, y, told):
+    with pytest.raises(ValueError, match=told):
+        sparsity.snip_mask(network(), loss, samples_of(samples[0]), y, 0.5)
+
+
+def test_snip_refuses_scores_that_are_all_zero(samples):
+    with pytest.raises(ValueError, match="are all 0: on these samples the loss does not depend on any weight"):
+        sparsity.snip_mask(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), "mse", 0 * samples[0], samples[1], 0.5)
+
+
+def test_snip_in_half_precision_does_not_round_small_scores_to_ties(samples):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10, bias=False)).half()
+    with torch.no_grad():
+        model[1].weight.copy_(torch.logspace(-7, -4, 640).view(10, 64))  # products with gradients of 1e-4 underflow
+    x = samples[0].half() * 1e-4
+    masks = sparsity.snip_mask(model, "cross_entropy", x, samples[1], 0.5)
+    output = model.float()(x.float())
+    (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(output, samples[1]), [model[1].weight])
+    least = (model[1].weight * gradient).abs().flatten().sort(descending=True).values[319]
+    found = (model[1].weight * gradient).abs() >= least
+    assert (found == masks["1.weight"]).float().mean() > 0.98  # gradients themselves are rounded to half precision
+
+
+class Tied(nn.Module):
+    """Two layers that share a weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 10)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return self.last(self.second(self.first(x.flatten(1)).relu()).relu())
+
+
+def test_a_weight_that_layers_share_is_masked_and_counted_once(samples):
+    model = Tied()
+    total = models.count_parameters(model)
+    for masks in (sparsity.random_mask(model, 0.5, seed=0), sparsity.snip_mask(model, "mse", *samples, 0.5)):
+        assert list(masks) == ["first.weight", "last.weight"]
+        assert sum(sparsity.kept(masks).values()) == (64 * 64 + 640) // 2
+    assert sparsity.remaining(model, 0.5, "random") == total - (64 * 64 + 640) // 2
+    assert sparsity.matching(model, total) == 0
+    masks = sparsity.random_mask(model, 0.5, seed=0)
+    assert (sparsity.apply(model, masks).second.weight != 0).sum() == 2048
+
+
+def test_weights_that_cannot_be_masked_are_refused(samples):
+    normed = nn.Sequential(nn.Flatten(), nn.utils.parametrizations.weight_norm(nn.Linear(64, 10)))
+    lazy = nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
+    for model, told in ((normed, "1: the weight is computed from others"), (lazy, "1: the weight has no shape yet")):
+        for refused in (
+            lambda model=model: sparsity.random_mask(model, 0.5, seed=0),
+            lambda model=model: sparsity.snip_mask(model, "mse", *samples, 0.5),
+            lambda model=model: sparsity.nm_mask(model, 2, 4),
+            lambda model=model: sparsity.matching(model, 100),
+            lambda model=model: sparsity.apply(model, {}),
+        ):
+            with pytest.raises(ValueError, match=told):
+                refused()
+
+
+def test_sparsities_seeds_and_counts_may_be_numpy_s_and_not_of_other_types():
+    plain = sparsity.random_mask(network(), 0.5, seed=1)
+    for share, seed in ((np.float16(0.5), 1), (np.float64(0.5), np.int64(1))):
+        assert all(
+            torch.equal(mask, plain[name]) for name, mask in sparsity.random_mask(network(), share, seed=seed).items()
+        )
+    assert sparsity.remaining(nn.Linear(1000, 1000, bias=False), np.float16(0.5), "random") == 500_000
+    assert sparsity.matching(network(), np.int64(500)) == sparsity.matching(network(), 500)
+    for told, refused in {
+        "seed = 1.0: must be a whole number": lambda: sparsity.random_mask(network(), 0.5, seed=1.0),
+        "sparsity = False": lambda: sparsity.random_mask(network(), False, seed=1),
+        "parameters = '500': must be a whole number": lambda: sparsity.matching(network(), "500"),
+        "parameters = 500.5: must be a whole number": lambda: sparsity.matching(network(), 500.5),
+        "keeps 2 of 4 weights, so the sparsity must be 0.5": lambda: sparsity.remaining(network(), 0.9, "2:4"),
+        r"n, m = 2\.0, 4: must be 1 ≤ n ≤ m": lambda: sparsity.nm_mask(network(), 2.0, 4),
+        "n, m = None, 4: must be 1 ≤ n ≤ m": lambda: sparsity.nm_mask(network(), None, 4),
+    }.items():
+        with pytest.raises(ValueError, match=told):
+            refused()
+
+
 class Beside(nn.Module):
     """A layer that nothing passes."""
 
@@ -259,6 +362,21 @@ def test_applying_a_mask_zeroes_what_it_removes_and_nothing_else():
         assert torch.equal(p[mask], before[name][mask]) and (p[~mask] == 0).all()
 
 
+def test_a_mask_removes_also_what_is_not_finite():
+    model = nn.Linear(4, 2)
+    nn.init.constant_(model.weight, float("nan"))
+    sparsity.apply(model, {"weight": torch.zeros(2, 4, dtype=torch.bool)})
+    assert (model.weight == 0).all()
+
+
+def test_a_digest_tells_masks_apart():
+    one, other = (sparsity.random_mask(network(), 0.5, seed=seed) for seed in (0, 1))
+    assert sparsity.digest(one) == sparsity.digest({name: mask.clone() for name, mask in one.items()})
+    swapped = {name: mask.clone() for name, mask in one.items()}
+    swapped["1.weight"][0, :2] = swapped["1.weight"][0, :2].logical_not()
+    assert len({sparsity.digest(masks) for masks in (one, other, swapped, {})}) == 4
+
+
 def test_a_mask_that_does_not_fit_the_model_is_refused_before_anything_is_changed():
     model, before = network(), network().state_dict()
     masks = sparsity.random_mask(model, 0.5, seed=0)
@@ -270,6 +388,7 @@ def test_a_mask_that_does_not_fit_the_model_is_refused_before_anything_is_change
         r"mask of '5\.weight': of shape \(10, 3\), the weight's is \(10, 10\)": {"5.weight": masks["5.weight"][:, :3]},
         r"mask of '5\.weight': a list, must be a torch\.Tensor": {"5.weight": masks["5.weight"].tolist()},
         r"mask of '5\.weight': of torch\.float32, must be torch\.bool": {"5.weight": masks["5.weight"].float()},
+        r"mask of '5\.weight': on meta, the weight is on cpu": {"5.weight": masks["5.weight"].to("meta")},
     }
     for told, misfit in misfits.items():
         with pytest.raises(ValueError, match=told):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib import ensemble, losses, models, train
+from lib import ensemble, grouped, losses, models, sparsity, train
 from lib.batches import Batches
 from lib.runs import Run
 from lib.sam import SAM
@@ -353,6 +353,35 @@ def test_a_checkpoint_of_other_runs_is_not_taken(tmp_path):
     with pytest.warns(UserWarning, match="it is of other runs"):
         record = fit(MLP, checkpoint=checkpoint)
     assert kept([record]) == kept([fit(MLP)])
+
+
+SNIP = {"sparsity": 0.5, "pruner": "snip", "epochs": 3}
+PRUNED = {
+    "loop": (train.Loop, [MLP.but(**SNIP)]),
+    "stack": (ensemble.Stack, [MLP.but(**SNIP), MLP.but(**SNIP, seed=1)]),
+    "grouped": (grouped.Grouped, [RESNET.but(**SNIP), RESNET.but(**SNIP, seed=1)]),
+}
+
+
+@pytest.mark.parametrize("kind", PRUNED)
+def test_a_checkpoint_with_another_mask_is_not_taken(kind, tmp_path, monkeypatch):
+    make, runs = PRUNED[kind]
+    checkpoint, chosen = tmp_path / "group.pt", sparsity.snip_mask
+
+    def otherwise(*given):
+        """SNIP as on a machine that rounds otherwise: one weight of a layer is kept in another's place."""
+        masks = chosen(*given)
+        partly = next(mask.view(-1) for mask in masks.values() if mask.any() and not mask.all())
+        had, lacked = partly.nonzero()[0], (~partly).nonzero()[0]
+        partly[had], partly[lacked] = False, True
+        return masks
+
+    with monkeypatch.context() as patch, pytest.raises(train.Stopped):
+        patch.setattr(sparsity, "snip_mask", otherwise)
+        train.fit(make(runs, CPU), checkpoint=checkpoint, stop=lambda epoch, last: epoch == 2)
+    with pytest.warns(UserWarning, match="its masks are not those that this machine chooses.*from epoch 0"):
+        found = train.fit(make(runs, CPU), checkpoint=checkpoint)
+    assert kept(found) == kept(train.fit(make(runs, CPU)))
 
 
 @pytest.mark.parametrize("lost", ["optimizer", "curves"])

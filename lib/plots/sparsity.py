@@ -8,9 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator, NullLocator
 
-from lib.plots.style import STYLE
+from lib.plots.style import STYLE, pruner_name
 
-PRUNERS = {"dense": "#000000", "random": "#0072B2", "snip": "#D55E00", "2:4": "#009E73", "1:4": "#CC79A7"}
+# None of the colours of SGD and SAM (`style.COLOURS`), which keep theirs.
+PRUNERS = {"dense": "#000000", "random": "#E69F00", "snip": "#332288", "2:4": "#CC79A7", "1:4": "#117733"}
+HOLLOW = "some ρ missing"
 
 
 def by_pruner(
@@ -31,8 +33,8 @@ def by_pruner(
 
     Columns: panel, pruner (a name of PRUNERS), x, seed, value. Every seed is a dot, hollow where a column `complete` is
     false; the mean of the others, or the column `chosen` if there is one, is a square: a search that is not complete
-    has fewer ρ to choose from, and is not to be averaged with others. Where `x` holds names they stand at equal
-    distances, the pruners side by side, and of one pruner the seeds that have the same value.
+    has fewer ρ to choose from, and is not to be averaged with others. Where `x` holds names, those of a panel stand at
+    equal distances, the pruners side by side, and of one pruner the seeds that have the same value.
     joined: the squares of a pruner are joined by a line that begins at the dense network.
     log: the axes that are logarithmic, "x", "y" or "xy"; such an x spans the same in all panels. yticks: where the
     values can only lie, if that is so.
@@ -40,8 +42,8 @@ def by_pruner(
     above: a column of numbers, such as the width, that name the values of `x` above each panel.
     """
     panels = list(panels) or list(dict.fromkeys(tidy["panel"])) or ["no run has a record"]
-    names = None if pandas.api.types.is_numeric_dtype(tidy[x]) else list(dict.fromkeys(tidy[x]))
-    tidy = _placed(tidy.assign(complete=tidy.get("complete", True)), x, names)
+    named = not pandas.api.types.is_numeric_dtype(tidy[x])
+    tidy = _placed(tidy.assign(complete=tidy.get("complete", True)), x, named)
     with plt.rc_context(STYLE):
         size = max(7.6, 4.1 * len(panels) + 0.4), 3.9
         figure, axes = plt.subplots(1, len(panels), figsize=size, sharex="x" in log, sharey=True, squeeze=False)
@@ -49,45 +51,48 @@ def by_pruner(
             part = tidy[tidy["panel"] == panel]
             _draw(axis, part, joined)
             axis.set(xlabel=xlabel, title=panel)
-            if names:
-                axis.set_xticks(range(len(names)), names)
-                axis.set_xlim(-0.5, len(names) - 0.5)
-            elif xlim:
-                axis.set_xlim(xlim)
-            elif pandas.api.types.is_integer_dtype(tidy[x]):
-                axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             _scale(axis, log, yticks)
             if part.empty:
                 axis.text(0.5, 0.5, "not enough records", transform=axis.transAxes, ha="center", color="#AA3377")
                 axis.set_xticks([], minor=False)
                 axis.xaxis.set_minor_locator(NullLocator())
                 continue
+            if named:
+                names = list(dict.fromkeys(part[x]))
+                axis.set_xticks(range(len(names)), names)
+                axis.set_xlim(-0.5, len(names) - 0.5)
+            elif xlim:
+                axis.set_xlim(xlim)
+            elif pandas.api.types.is_integer_dtype(tidy[x]):
+                axis.set_xlim(part[x].min() - 0.5, part[x].max() + 0.5)
+                axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             if "y" not in log:
                 axis.axhline(0, color="black", lw=0.8)
             if above:
-                named = part.drop_duplicates(x)
-                widths = axis.secondary_xaxis("top")
-                widths.set_xticks(named[x], [f"{value:g}" for value in named[above]], fontsize=7, rotation=90)
-                widths.set_xlabel(above, fontsize=7)
+                networks = part.drop_duplicates(x)
+                top = axis.secondary_xaxis("top")
+                top.set_xticks(networks[x], [f"{value:g}" for value in networks[above]], fontsize=7, rotation=90)
+                top.set_xlabel(f"{above} before pruning", fontsize=7)
         if tidy.empty:
             axes[0][0].yaxis.set(major_locator=NullLocator(), minor_locator=NullLocator())
         axes[0][0].set_ylabel(ylabel)
         looks = {label: look for axis in axes[0] for look, label in zip(*axis.get_legend_handles_labels(), strict=True)}
         if looks:
-            shown = [name for name in PRUNERS if name in looks]
+            shown = [name for name in (*map(pruner_name, PRUNERS), HOLLOW) if name in looks]
             figure.legend([looks[name] for name in shown], shown, loc="outside right upper", fontsize=8)
         figure.suptitle(title)
     return figure
 
 
-def _placed(tidy: pandas.DataFrame, x: str, names: list | None) -> pandas.DataFrame:
+def _placed(tidy: pandas.DataFrame, x: str, named: bool) -> pandas.DataFrame:
     """The table with two more columns: at, where the square of a point's network stands on the x axis, and dot, where
     the point itself does."""
-    if names is None:
+    if not named:
         return tidy.assign(at=tidy[x], dot=tidy[x])
     sparse = [name for name in PRUNERS if name != "dense" and name in set(tidy["pruner"])]
     aside = {name: 0.2 * (i - (len(sparse) - 1) / 2) for i, name in enumerate(sparse)}
-    at = tidy[x].map(names.index) + tidy["pruner"].map(aside).fillna(0.0)
+    place = tidy.groupby("panel")[x].transform(lambda names: pandas.factorize(names)[0])
+    at = place + tidy["pruner"].map(aside).fillna(0.0)
     equal = tidy.groupby(["panel", "pruner", x, "value"])["value"]
     return tidy.assign(at=at, dot=at + 0.065 * (equal.cumcount() - (equal.transform("size") - 1) / 2))
 
@@ -104,7 +109,9 @@ def _draw(axis: Axes, part: pandas.DataFrame, joined: bool) -> None:
         style = {"ls": "-" if joined else "none", "lw": 1.5, "marker": "s", "ms": 5}
         style |= {"mfc": "none", "ms": 10} if square == "chosen" else {}  # the dots inside can be counted
         style |= {"zorder": 3} if name == "dense" else {}  # upon the beginnings of the lines
-        axis.plot(mean.index, mean, color=PRUNERS[name], label=name, **style)
+        axis.plot(mean.index, mean, color=PRUNERS[name], label=pruner_name(name), **style)
+    if not part["complete"].all():
+        axis.plot([], [], "o", ms=3.5, color="black", mfc="none", label=HOLLOW)
 
 
 def _scale(axis: Axes, log: str, yticks: Sequence[float]) -> None:

@@ -49,6 +49,11 @@ def optimizer_name(run) -> str:
     return "SAM" if run.normalized else "unnormalized SAM"
 
 
+def pruner_name(pruner: str) -> str:
+    """What a pruner is called in a figure."""
+    return "SNIP" if pruner == "snip" else pruner
+
+
 def footnote(figure: Figure, table: pandas.DataFrame, by: str = "width") -> Figure:
     """Name under the figure what is missing from it, diverged, or has not learned, by network, seed, optimizer and ρ;
     nothing where all runs are done.
@@ -60,7 +65,7 @@ def footnote(figure: Figure, table: pandas.DataFrame, by: str = "width") -> Figu
         if found.any():
             notes.append(f"{status}{kept}: {found.sum()} of {len(table)} runs ({_listed(table, found, by)})")
     lost = [(run, (run.provenance or {}).get("collapsed")) for run in table.itertuples()]
-    lost = dict.fromkeys(f"{', '.join(names)} of {by} {_network(run, by)}" for run, names in lost if names)
+    lost = dict.fromkeys(f"{', '.join(names)} of {by} {_network(run, by, True)}" for run, names in lost if names)
     if lost:
         notes.append(f"layers without a weight left: {'; '.join(lost)}")
     if notes:
@@ -71,10 +76,11 @@ def footnote(figure: Figure, table: pandas.DataFrame, by: str = "width") -> Figu
 def _listed(table: pandas.DataFrame, found: pandas.Series, by: str) -> str:
     """The runs that `found` marks: "width 8: SAM with ρ 0.01, 0.02 of seed 0, all of seeds 1, 2; width 16, 32: all"."""
     several, shortest = len(set(table["model"])) > 1, table.groupby("model")["epochs"].min()
+    pruned = bool((table["sparsity"] > 0).any())
     runs = table.assign(
         found=found,
         kind=[f"{r.model} of {by}" if several else by for r in table.itertuples()],
-        network=[_network(r, by) for r in table.itertuples()],
+        network=[_network(r, by, pruned) for r in table.itertuples()],
         method=[
             optimizer_name(r) + (f" for {r.epochs} epochs" if r.epochs > shortest[r.model] else "")
             for r in table.itertuples()
@@ -110,8 +116,10 @@ def _broken(text: str, width: float) -> str:
     return "\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, round(width)))
 
 
-def _network(run, by: str) -> str:
-    return f"{getattr(run, by):g}" + (f" {run.pruner} {100 * run.sparsity:.0f}%" if run.sparsity else "")
+def _network(run, by: str, pruned: bool) -> str:
+    """Which network a run is of; pruned: among sparse ones."""
+    mask = f" {pruner_name(run.pruner)} {100 * run.sparsity:.0f}%" if run.sparsity else " dense" * pruned
+    return f"{getattr(run, by):g}{mask}"
 
 
 def title(what: str, table: pandas.DataFrame, preset: str) -> str:
