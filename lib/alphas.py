@@ -111,7 +111,7 @@ def never_lazy(sam: pandas.DataFrame) -> Verdict:
     """Whether no run of SAM at one ρ, whatever α, keeps more than LAZY of the activations. What diverged did not stay
     where it was; but where all at the largest α did, nothing was measured."""
     told = f"highest stability at ρ = {sam['rho'].max():g} and any α: {sam['stability'].max():.3f}; "
-    told += f"{(sam['status'] == 'diverged').sum()} of {len(sam)} runs diverged"
+    told += f"{(sam['status'] == 'diverged').sum()} of {len(sam)} runs diverged{_unlearned(sam)}"
     nothing = sam.loc[sam["alpha"] == sam["alpha"].max(), "stability"].isna().all()
     return _verdict(told, None if nothing else not _is_lazy(sam).any(), sam, without=("missing",))
 
@@ -151,7 +151,7 @@ def distance_scales(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Verdict:
     slopes = [_exponent(part) for part in (sgd, sam)]
     fitted = sorted(set(sgd["alpha"]))
     told = f"α to the power {slopes[0]:.2f} for SGD, {slopes[1]:.2f} for SAM at ρ = {sam['rho'].max():g}, by "
-    told += f"{len(fitted)} values of α from {fitted[0]:g} to {fitted[-1]:g}"
+    told += f"{len(fitted)} values of α from {fitted[0]:g} to {fitted[-1]:g}{_unlearned(sgd, sam)}"
     return _verdict(told, abs(slopes[0] + 1) < EXPONENT and abs(slopes[1]) < EXPONENT, sgd, sam)
 
 
@@ -195,6 +195,14 @@ def _is_lazy(runs: pandas.DataFrame) -> pandas.Series:
 
 def _has_learned(runs: pandas.DataFrame) -> pandas.Series:
     return runs["loss"] <= CONSTANT
+
+
+def _unlearned(*parts: pandas.DataFrame) -> str:
+    """In words, at which α runs of these parts have not learned; empty for none."""
+    lost = {part["label"].iloc[0]: sorted(set(part["alpha"][part["status"] == "not learned"])) for part in parts}
+    return "".join(
+        f"; {label} has not learned at α = {', '.join(f'{a:g}' for a in at)}" for label, at in lost.items() if at
+    )
 
 
 def _all_near(gap: pandas.Series) -> bool | None:

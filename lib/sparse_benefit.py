@@ -8,8 +8,8 @@ A verdict on a claim is what was measured, in words, and whether the claim holds
 SPARSEST, and only once all of their runs have records: the last of them could reverse what the others say. It is None
 until then, and where even complete records could not reject at `trends.LEVEL` whatever they said.
 
-Intervals and tests are over seeds, taken for independent, with the test samples given: see `lib.trends` for how much
-too often they find something where SAM does nothing.
+Intervals and tests are over seeds, taken for independent, with the test samples given: `tests/test_null.py` shows how
+much too often such find something where SAM does nothing.
 """
 
 import math

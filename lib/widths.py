@@ -113,7 +113,7 @@ def overall(gaps: pandas.DataFrame) -> pandas.DataFrame:
     The interval takes the seeds for independent, but they share test samples, and by "both" any two seeds share those
     that chose. In 20,000 simulated sweeps of 4 networks and 3 seeds, in which SAM did nothing and runs scattered by
     1 point, that of "both" covered 0 in 93, 92 and 89% where either half of the test samples favoured this or that ρ
-    by 0, 0.4 and 0.8 points.
+    by 0, 0.4 and 0.8 points (`tests/test_null.py`).
 
     Columns: reference, protocol, gap, low, high, cells, seeds, partial (the parameters of those left out).
     """
@@ -130,6 +130,14 @@ def overall(gaps: pandas.DataFrame) -> pandas.DataFrame:
     columns = ["reference", "protocol", "gap", "low", "high", "cells", "seeds", "partial"]
     kinds = dict.fromkeys(("gap", "low", "high"), float) | dict.fromkeys(("cells", "seeds"), int)
     return pandas.DataFrame(rows, columns=columns).astype(kinds)
+
+
+def incomplete(table: pandas.DataFrame, reference: str = "SGD") -> str:
+    """In words, the networks of a table of `sweep` whose search is not complete, on which no verdict rests; empty for
+    none."""
+    lost = [cell.labels["width"] for cell in cells(table) if not cell.complete(reference)]
+    widths = ", ".join(f"{width:g}" for width in lost)
+    return f"; without a complete search: {len(lost)} of {table['width'].nunique()} widths ({widths})" if lost else ""
 
 
 def gap_in_words(row) -> str:

@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # Where can SAM stay, and what are the weights like that it finds?
+# # Which minima are stable for SAM, and how flat are those that it finds?
 #
 # Section 4 and Appendix E of the paper. An overparameterized network has many minima with the same training loss. An
 # optimizer can only stay at those where small deviations do not grow. For SAM the paper bounds what such a minimum

@@ -55,7 +55,8 @@ book = Book("05_linearization", preset)
 # in 1/α the Hessian of $L_\alpha$ at $w_0$ does not depend on α, so that one η can serve for all.
 
 # %% [markdown]
-# The four grids of this notebook. Where CIFAR-10 is at hand but only its stand-in has records, these are shown.
+# The grid of Figure 17; three smaller ones are for the sections beyond it. Where CIFAR-10 is at hand but only its
+# stand-in has records, these are shown.
 
 # %%
 names = "vgg_linearization", "vgg_learning_rate", "vgg_tangent", "vgg_scaled_radius"
@@ -116,8 +117,8 @@ ends = [part[part["alpha"] == largest] for part in (sgd, small)]
 # ## Figure 17a: test accuracy against α (markers are runs, lines go through the mean of the seeds)
 #
 # Beside it, what the paper does not show: the training loss in units that are the same at every α, $\alpha^2 L_\alpha$,
-# again 1 for the untrained network. Of what has not learned by it the accuracy says nothing about how well lazy
-# training generalizes.
+# again 1 for the untrained network. Of what has not learned by it (an open marker) the accuracy says nothing about how
+# well lazy training generalizes, and what is measured on it further down is about a network that SAM drove off.
 
 # %%
 figure = plots.along(
@@ -227,7 +228,7 @@ Markdown(
 #    while the labels ask for $y/\alpha$. Once their ratio, the *swing*
 #    $\alpha\,\mathrm{mean}_i\lVert\bar f(x_i; w_0 + \varepsilon) - \bar f(x_i; w_0)\rVert$, is far above 1, SAM
 #    descends on its own perturbation and no longer on the labels. α then drops out, and how far the weights go is
-#    up to ρ.
+#    set by ρ.
 
 # %%
 figure = plots.along(
@@ -253,7 +254,7 @@ if preset == "smoke":
 display(alphas.distances(runs).round(4), book.table("17-distance"))
 
 # %% [markdown]
-# The first consequence can be put to the test without any network: SAM on the tangent model at the radius αρ that
+# The first consequence can be put to the test on the tangent model alone: SAM on it at the radius αρ that
 # belongs to the largest α and the smallest ρ. If it fails there too, what fails is not laziness but the radius. Then
 # network and tangent model are compared output for output. That asks for more: training with so large a radius must
 # not magnify the little by which the two differ.
@@ -304,9 +305,9 @@ book.table("17-scaled")
 # SAM's radius is on the scale on which the network learns.
 #
 # Does linearization make SAM more effective, then? At every α the best of all its radii, fixed and scaled, is chosen on
-# half of the test samples and its gain over SGD taken on the other half (`lib.benefit`). Linearization would if SAM
-# gained over a point more at some larger α than at the smallest, and over SGD. It does not if SAM gains a point at the
-# smallest α and nowhere more. Between these the question is not decided.
+# half of the test samples and its gain over SGD taken on the other half (`lib.benefit`). We say that it does if at some
+# larger α SAM's gain over SGD exceeds both zero and its gain at the smallest α by more than one point; that it does not
+# if SAM gains at least one point at the smallest α and no more at any other. Between these the question is open.
 
 # %%
 everything = sweep(dict.fromkeys(m.run for m in [*grid, *scaled_grid]), train=train)

@@ -223,7 +223,9 @@ def test_what_was_measured_is_told_in_numbers(runs):
     behind = f"55.0 points behind SGD, where SAM did not learn: {losses}, the best constant answer's 0.9"
     assert told["behind"] == behind
     assert told["lazy"] == "activations that training changed: SGD 0.03 ± 0.028 % (n = 2), SAM 50 ± 14 % (n = 2)"
-    assert told["never_lazy"] == "highest stability at ρ = 0.1 and any α: 0.600; 0 of 8 runs diverged"
+    unlearned = "SAM, ρ = 0.1 has not learned at α = "
+    stable = "highest stability at ρ = 0.1 and any α: 0.600; 0 of 8 runs diverged"
+    assert told["never_lazy"] == f"{stable}; {unlearned}1, 10, 100, 1000"
     fails = "at radius 0.1 SAM is 55.0 points behind SGD on the tangent model, α²·training loss 2.75"
     assert told["fails_on_tangent"] == f"{fails} (SGD's 0.1, untrained 1)"
     assert told["equivalent"].endswith("; α‖w − w₀‖ 600, on the tangent model 0.003")
@@ -231,7 +233,8 @@ def test_what_was_measured_is_told_in_numbers(runs):
         "activations changed 50 ± 14 % (n = 2), -55.0 points against SGD, α²·training loss 2.75"
     )
     assert told["distance_scales"].startswith("α to the power -1.00 for SGD, ")
-    assert told["distance_scales"].endswith(" for SAM at ρ = 0.1, by 3 values of α from 10 to 1000")
+    scaled = " for SAM at ρ = 0.1, by 3 values of α from 10 to 1000"
+    assert told["distance_scales"].endswith(f"{scaled}; {unlearned}10, 100, 1000")
     assert alphas.distances(runs)["swing"].iloc[1] == pytest.approx(6)
     sgd, sam = split(runs, 1000)
     assert alphas.behind(sam, sgd)[0].startswith("-55.0 points behind SGD, where SGD did not learn: ")
@@ -256,7 +259,9 @@ def test_a_run_that_is_not_there_leaves_its_verdicts_open_and_is_counted(runs, s
 
 def test_nothing_is_said_of_a_large_radius_where_all_diverged_at_the_largest_alpha(runs):
     _, sam = split(without(runs, "diverged", alpha=1000, rho=0.1))
-    assert alphas.never_lazy(sam) == ("highest stability at ρ = 0.1 and any α: 0.400; 2 of 8 runs diverged", None)
+    told, holds = alphas.never_lazy(sam)
+    assert holds is None and told.startswith("highest stability at ρ = 0.1 and any α: 0.400; 2 of 8 runs diverged; ")
+    assert told.endswith("has not learned at α = 1, 10, 100")
 
 
 def test_one_seed_is_named(runs):

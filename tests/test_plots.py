@@ -57,6 +57,18 @@ def test_a_title_wider_than_its_figure_is_broken_into_lines(table, tmp_path, mon
     assert figure.get_suptitle().startswith("short\na setting")
 
 
+def test_a_loss_that_spans_few_powers_of_ten_has_numbers_between_them(table):
+    curves = plots.curves(table).assign(train_loss=[1.9, 0.7])
+    axis = plots.training_loss(curves, title="t").axes[0]
+    axis.figure.canvas.draw()
+    low, high = axis.get_ylim()
+    ticks = zip(axis.yaxis.get_minorticklocs(), axis.yaxis.get_minorticklabels(), strict=True)
+    assert {text.get_text() for at, text in ticks if low < at < high} == {"0.7", "0.8", "0.9"}
+    wide = plots.training_loss(curves.assign(train_loss=[1.9, 1e-6]), title="t").axes[0]
+    wide.figure.canvas.draw()
+    assert not any(text.get_text() for text in wide.yaxis.get_minorticklabels())
+
+
 def test_an_unknown_preset_is_refused_before_anything_is_written(table, tmp_path, monkeypatch):
     monkeypatch.setenv("SAM_FIGURES", str(tmp_path / "none"))
     with pytest.raises(ValueError, match="preset = 'big': must be one of smoke, lite, paper"):

@@ -48,6 +48,16 @@ def test_interpolation_begins_where_no_larger_network_has_a_loss(losses, since):
     assert widths.interpolates(widths.points(swept(losses))) == pytest.approx(since, nan_ok=True)
 
 
+def test_networks_without_a_complete_search_are_named():
+    found = swept()
+    assert widths.incomplete(found) == ""
+    found.loc[(found["width"] == 1) & (found["rho"] == 0.2), "status"] = "missing"
+    assert widths.incomplete(found) == "; without a complete search: 1 of 2 widths (1)"
+    found.loc[found["epochs"] == 200, "status"] = "missing"
+    told = "; without a complete search: 2 of 2 widths (0.25, 1)"
+    assert widths.incomplete(found, "SGD, twice the epochs") == told
+
+
 def test_the_gap_inside_over_outside_is_paired_by_seed():
     gaps = pandas.DataFrame({"parameters": [1, 2, 3] * 2, "seed": [0] * 3 + [1] * 3, "gap": [0, 1, 3, 1, 1, 1]})
     assert widths.inside_over_outside(gaps, 2).tolist() == [2, 0]

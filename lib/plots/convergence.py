@@ -8,7 +8,7 @@ import pandas
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lib.plots.style import COLOURS, SCALE, STYLE, optimizer_name
+from lib.plots.style import COLOURS, SCALE, STYLE, optimizer_name, plain_numbers
 
 
 def curves(table: pandas.DataFrame, fields: Sequence[str] = ("width", "rho", "seed")) -> pandas.DataFrame:
@@ -64,6 +64,9 @@ def training_loss(
             axis.set(yscale="log", xlabel="epoch", title="no run has a record" if value is None else panel_title(value))
             if axis.get_legend_handles_labels()[0]:
                 axis.legend(fontsize=8)
+        low, high = axes[0][0].get_ylim()
+        if high < 100 * low:
+            plain_numbers(axes[0][0].yaxis)
         axes[0][0].set_ylabel(ylabel)
         figure.suptitle(title)
     return figure

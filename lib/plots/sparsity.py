@@ -6,9 +6,9 @@ import matplotlib.pyplot as plt
 import pandas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
-from lib.plots.style import STYLE, pruner_name
+from lib.plots.style import STYLE, plain_numbers, pruner_name
 
 # None of the colours of SGD and SAM (`style.COLOURS`), which keep theirs.
 PRUNERS = {"dense": "#000000", "random": "#E69F00", "snip": "#332288", "2:4": "#CC79A7", "1:4": "#117733"}
@@ -118,8 +118,7 @@ def _scale(axis: Axes, log: str, yticks: Sequence[float]) -> None:
     for letter, numbers in (("x", axis.xaxis), ("y", axis.yaxis)):
         if letter in log:
             axis.set(**{f"{letter}scale": "log"})
-            numbers.set_major_formatter("{x:g}")
-            numbers.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+            plain_numbers(numbers)
     if yticks:
         axis.set_yticks(yticks, [f"{tick:g}" for tick in yticks])
         axis.yaxis.set_minor_locator(NullLocator())

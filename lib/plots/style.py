@@ -7,7 +7,9 @@ import textwrap
 
 import matplotlib.pyplot as plt
 import pandas
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from lib import paths
 from lib.experiments import check_preset
@@ -147,6 +149,19 @@ def images(table: pandas.DataFrame) -> str:
 def _seeds(table: pandas.DataFrame) -> str:
     seeds = table[table["status"] != "missing"]["seed"].nunique()
     return f"{seeds} seed{'s' * (seeds != 1)}"
+
+
+class _Between(LogFormatter):
+    """Some of the numbers between the powers of ten, where an axis spans few of these, as they are."""
+
+    def __call__(self, x, pos=None):
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def plain_numbers(numbers: Axis) -> None:
+    """Numbers on a log axis as they are, also between the powers of ten where it spans few of these."""
+    numbers.set_major_formatter("{x:g}")
+    numbers.set_minor_formatter(_Between(minor_thresholds=(2, 0.5)))
 
 
 def save(figure: Figure, name: str, data: pandas.DataFrame, preset: str) -> Figure:

@@ -195,6 +195,8 @@ def protocols(tidy: pandas.DataFrame, *, title: str, settings: Mapping[str, str]
                 bars |= _seeds_and_mean(axis, dots, PROTOCOLS[name], name)
             _parameter_axis(axis, shown)
             axis.set(title=_panel(panel, settings, shown))
+            if shown.empty:
+                axis.set_yticks([])
         axes[0][0].set_ylabel("SAM − SGD (percentage points)")
         if panels and len(tidy["gap"].dropna()):
             figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right upper", title="ρ chosen by")
