@@ -136,7 +136,7 @@ def cannot_write(store: Path, error: Exception) -> StoreError:
 def provenance(device: torch.device) -> dict:
     """Which code, packages and machine: the part of a record in which two repeats of a run may differ."""
     return {
-        "commit": _commit(),
+        "commit": commit(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -146,9 +146,10 @@ def provenance(device: torch.device) -> dict:
     }
 
 
-@functools.cache  # of the code that this process runs, whatever is committed meanwhile
-def _commit() -> str | None:
-    """The commit of this checkout, with "+" behind it where lib/ has uncommitted changes; None outside git."""
+@functools.cache  # of the code that this process runs, whatever is changed and committed meanwhile
+def commit() -> str | None:
+    """The commit of this checkout when it was first asked for, with "+" behind it where lib/ had uncommitted changes;
+    None outside git. `lib.work` asks before it trains."""
     git = ["git", "-C", str(paths.ROOT)]
     try:
         head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)

@@ -45,7 +45,7 @@ def choices(table: pandas.DataFrame) -> pandas.DataFrame:
     """The radius that each seed would choose by itself, one row a cell and seed: the columns of CELL, seed, value (ρ),
     chosen (ρ* of all seeds together, the paper's), keys (of the runs that the seed chose from), removed, label.
 
-    Cells whose search is not complete are left out.
+    Cells whose search is not complete are left out. A ρ at which SAM diverged for one seed is chosen by none.
     """
     rows = []
     for cell in cells(table, CELL):

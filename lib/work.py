@@ -44,6 +44,7 @@ def work(
 
     Raises StoreError, DataUnavailable.
     """
+    records.commit()  # of the code that trains, which may have been edited when it has
     with contextlib.ExitStack() as claims:
         with records.writing(group.folder):
             try:

@@ -4,6 +4,7 @@ Processes that are killed are forked from a server that has imported `lib` once 
 """
 
 import concurrent.futures
+import functools
 import itertools
 import json
 import multiprocessing
@@ -134,6 +135,13 @@ def spy(monkeypatch) -> list:
     trained, engine = [], ensemble.engine
     monkeypatch.setattr(ensemble, "engine", lambda runs, device: trained.append(runs) or engine(runs, device))
     return trained
+
+
+def test_a_record_names_the_code_as_it_was_before_training(tmp_path, monkeypatch):
+    epoch, edits = ensemble.Stack.epoch, []
+    monkeypatch.setattr(ensemble.Stack, "epoch", lambda self, i: edits.append(i) or epoch(self, i))
+    monkeypatch.setattr(records, "commit", functools.cache(lambda: f"after {len(edits)} edits"))
+    assert [p["commit"] for p in sweep.sweep([FACTORS], store=tmp_path)["provenance"]] == ["after 0 edits"]
 
 
 def test_what_is_recorded_is_not_trained_again(tmp_path, monkeypatch):
