@@ -76,3 +76,9 @@ def test_presets_stand_side_by_side_in_plain_words():
     twice = experiments.presets("mnist_mlp", "mnist_mlp_twice")
     assert twice.loc["epochs"].tolist() == ["30, 60", "100, 200", "100, 200"]
     assert experiments.presets("cifar_resnet_without_decay").loc["weight_decay"].tolist() == ["0", "0", "0"]
+
+
+def test_the_table_of_a_grid_calls_what_is_not_pruned_dense():
+    found = experiments.table(experiments.mnist_sparse("smoke"))
+    assert found["pruner"].tolist() == ["dense"] * 2 + ["random"] * 2 + ["snip"] * 2 + ["random"] * 2 + ["snip"] * 2
+    assert "pruner" not in experiments.table(experiments.mnist_mlp("smoke"))

@@ -75,9 +75,11 @@ EXPERIMENTS: dict[str, Callable[[str], list[Run] | list[Measurement]]] = {
 
 def table(grid: Sequence[Run | Measurement]) -> pandas.DataFrame:
     """What a grid, or that of the runs that are measured, varies: one row a combination of all fields but ρ and seed,
-    which are listed; then how many runs. Fields that are the same in the whole grid are left out."""
+    which are listed; then how many runs. Fields that are the same in the whole grid are left out; the pruner of a
+    network of which nothing is removed is "dense"."""
     runs = dict.fromkeys(what.run if isinstance(what, Measurement) else what for what in grid)
     frame = pandas.DataFrame([run.as_dict() for run in runs])
+    frame["pruner"] = frame["pruner"].where(frame["sparsity"] > 0, "dense")
     varied = [name for name in frame if (frame[name] != frame[name].iloc[0]).any() and name not in ("rho", "seed")]
     frame["rho"] = frame["rho"].map("{:g}".format)
     groups = frame.groupby(varied, sort=False, dropna=False) if varied else frame.groupby(lambda _: 0)
