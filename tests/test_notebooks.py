@@ -195,7 +195,7 @@ def test_figure_s3_shows_every_seed_of_a_pattern_and_of_masks_of_its_count(smoke
 def test_figure_s2_charges_the_parent_for_unstructured_masks(smoke):
     plotted = pandas.read_csv(smoke / "figS2.csv")
     assert plotted["panel"].nunique() == 3 and (plotted["measured"] > 0).all()
-    plotted = plotted[plotted["panel"].str.startswith("executed")].set_index("pruner")
+    plotted = plotted[plotted["panel"] == "multiplications done by units for 2:4"].set_index("pruner")
     assert (plotted.loc[["random", "snip"], "executed"] == plotted.loc[["random", "snip"], "dense"]).all()
     assert (plotted.loc[["2:4", "1:4"], "executed"] == plotted.loc[["2:4", "1:4"], "dense"] / 2).all()
 
@@ -239,7 +239,8 @@ def test_the_data_of_every_figure_name_runs_or_measurements_that_it_is_drawn_fro
     named = [plotted[column].str.split().explode() for column in ("key", "keys", "run_key") if column in plotted]
     grid = figures.grids("smoke")[name]
     known = {what.key for what in grid} | {what.run.key for what in grid if isinstance(what, Measurement)}
-    assert named and set(pandas.concat(named)) <= known
+    named = set(pandas.concat(named).dropna())  # a gap has none: it is that of two accuracies beside it
+    assert named and named <= known
 
 
 def test_the_radii_and_protocols_name_every_run_that_they_come_from(smoke):
