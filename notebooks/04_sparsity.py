@@ -36,7 +36,7 @@ import pandas
 import torch
 from IPython.display import Markdown, display
 
-from lib import benefit, costs, experiments, models, plots, sizes, sparse_benefit, sparsity
+from lib import benefit, costs, experiments, models, plots, sizes, sparse_benefit, sparse_cells, sparse_radii, sparsity
 from lib.claims import Book, keys
 from lib.stand_ins import recorded
 from lib.sweep import sweep
@@ -186,7 +186,7 @@ judge("14", small)
 
 # %%
 def rho_points(tables):
-    parts = [sparse_benefit.choices(table).assign(panel=panel) for panel, table in tables.items()]
+    parts = [sparse_radii.choices(table).assign(panel=panel) for panel, table in tables.items()]
     return pandas.concat(parts).sort_values("removed", kind="stable")
 
 
@@ -202,7 +202,7 @@ plots.save(draw_rho(tidy, "Best radius of ResNet-18", resnets, [small_count, lar
 
 
 # %%
-few, many = sparse_benefit.depends(small), sparse_benefit.same(large)
+few, many = sparse_radii.depends(small), sparse_radii.same(large)
 for (claim, table), (told, holds) in zip({"8-pattern": small, "8-same": large}.items(), (few, many), strict=True):
     book.record(claim, measured=told, holds=holds, keys=keys(table))
 Markdown(f"At {small_count}: {few[0]}. At {large_count}: {many[0]}.")
@@ -231,7 +231,7 @@ tidy = rho_points({mlp_count: mlps})
 plots.save(draw_rho(tidy, "Best radius of the 3-layer MLP", mlps, [mlp_count]), "fig16", tidy, preset)
 
 # %%
-told, holds = sparse_benefit.depends(mlps)
+told, holds = sparse_radii.depends(mlps)
 book.record("16-pattern", measured=told, holds=holds, keys=keys(mlps))
 Markdown(told)
 
@@ -322,7 +322,7 @@ times.round(4)
 # %%
 perceptrons = pandas.concat([mlps, structured[structured["pruner"].isin(sparsity.PATTERNS)]])
 found = sparse_benefit.gaps(perceptrons).query(f"protocol == '{sparse_benefit.UNBIASED}'")
-cell = list(sparse_benefit.CELL)
+cell = list(sparse_cells.CELL)
 costly = found.merge(saved[saved["network"] == "MLP"], on=[*cell, "parameters"])
 costly = costly.merge(costs.measured(perceptrons), on=cell)
 dense = costly[costly["pruner"] == "dense"]

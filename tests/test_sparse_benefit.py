@@ -1,4 +1,4 @@
-"""The benefit in sparse networks: dense cells that the pruners share, trends, and radii that depend on the mask."""
+"""The benefit in sparse networks: gaps, trends, and verdicts that wait for all records."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas
 import pytest
 
-from lib import benefit, sparse_benefit
+from lib import benefit, sparse_benefit, sparse_radii
 from lib.runs import Run
 from lib.sweep import COLUMNS
 
@@ -58,45 +58,9 @@ def test_a_gap_that_grows_with_the_sparsity_has_a_trend_and_one_that_does_not_ha
     assert abs(random.slope) < 1e-9
 
 
-def test_the_radius_depends_on_the_network_where_every_seed_says_so():
-    best = {(0.1, "random"): 0.02, (0.2, "snip"): 0.1, (0.4, "snip"): 0.1}
-    found = sparse_benefit.choices(table(lambda r: 0.8 - abs(r.rho - best.get((r.width, r.pruner), 0.05))))
-    told = sparse_benefit.differ(found)
-    assert told.chosen == [0.02, 0.05, 0.1] and (told.cells, told.seeds) == (5, 3)
-    # The observed sum of squares is the largest there is. Of 5!³ orders those reach it in which the seeds agree:
-    # 5!·(2!·2!)³/5!³, as two cells choose 0.05 and two 0.1; 20,000 shuffles scatter by their binomial deviation.
-    chance = (math.factorial(2) ** 2) ** 2 / math.factorial(5) ** 2
-    assert told.p == pytest.approx(chance, abs=5 * math.sqrt(chance / 20_000) + 1 / 20_000)
-
-
-def test_the_radius_does_not_depend_on_the_network_where_seeds_choose_at_random():
-    generator = np.random.default_rng(0)
-    ps = []
-    for _ in range(20):
-        draws = {}
-        noise = table(lambda run, draws=draws: draws.setdefault(run.key, generator.normal(0.8, 0.01)))
-        ps.append(sparse_benefit.differ(sparse_benefit.choices(noise)).p)
-    # Under the null p is uniform, but for ties: of 20, more than 5 below 0.1 have a chance of 1% (binomial).
-    assert sum(p < 0.1 for p in ps) <= 5
-
-
-def test_radii_name_the_runs_that_they_were_chosen_from():
-    found = sparse_benefit.choices(table(growing)).set_index(["pruner", "removed", "seed"])["keys"]
-    sam = [DENSE.but(optimizer="sam", rho=rho, seed=1) for rho in RHOS]
-    assert found["dense", 0, 1].split() == [run.key for run in sam]
-    sparse = [run.but(width=0.4, sparsity=0.8, pruner="snip") for run in sam]
-    assert found["snip", 80, 1].split() == [run.key for run in sparse]
-
-
-def test_where_all_choose_alike_nothing_differs():
-    found = sparse_benefit.choices(table(growing))
-    told = sparse_benefit.differ(found)
-    assert told.chosen == [0.05] and told.p == 1
-
-
 def test_a_cell_that_is_not_complete_chooses_no_radius_and_has_no_trend():
     partly = table(growing, missing=lambda run: run.pruner == "snip" and run.rho == 0.1 and run.width == 0.4)
-    found = sparse_benefit.choices(partly)
+    found = sparse_radii.choices(partly)
     assert set(found[found["pruner"] == "snip"]["label"]) == {"50%"}
     assert set(found[found["pruner"] == "dense"]["label"]) == {"0%"}
     assert sparse_benefit.trend(sparse_benefit.gaps(partly), "snip").cells == 2
@@ -104,8 +68,8 @@ def test_a_cell_that_is_not_complete_chooses_no_radius_and_has_no_trend():
 
 def test_with_nothing_there_is_nothing():
     nothing = table(growing, missing=lambda run: True)
-    assert sparse_benefit.gaps(nothing).empty and sparse_benefit.choices(nothing).empty
-    assert math.isnan(sparse_benefit.differ(sparse_benefit.choices(nothing)).p)
+    assert sparse_benefit.gaps(nothing).empty and sparse_radii.choices(nothing).empty
+    assert math.isnan(sparse_radii.differ(sparse_radii.choices(nothing)).p)
     assert math.isnan(sparse_benefit.trend(sparse_benefit.gaps(nothing), "snip").tau)
 
 
@@ -162,7 +126,7 @@ def test_a_radius_at_which_sam_diverged_holds_no_verdict_up_and_a_network_withou
 
 def test_what_diverged_is_told_beside_every_verdict():
     lost = diverged(table(growing), rho=0.1, pruner="snip", width=0.4, seed=2)
-    for told, _ in (sparse_benefit.grows(lost, "snip"), sparse_benefit.clearer(lost), sparse_benefit.same(lost)):
+    for told, _ in (sparse_benefit.grows(lost, "snip"), sparse_benefit.clearer(lost), sparse_radii.same(lost)):
         assert "; 1 diverged of the " in told and told.endswith(" runs that would tell")
     structured = diverged(table(growing, networks=STRUCTURED), rho=0.1, pruner="2:4", seed=2)
     assert sparse_benefit.structured(structured)[0].endswith("; 1 diverged of the 36 runs that would tell")
@@ -179,8 +143,8 @@ def test_what_is_not_complete_is_counted_with_the_runs_that_are_missing():
     told = "not complete: 2 of 3 networks (24 missing of the 36 runs that would tell)"
     assert only_dense == f"{one}; with ρ chosen as in the paper: {one}; {told}"
     assert "not complete" not in sparse_benefit.described(table(growing, (0,)))
-    assert "not complete: 5 of 5 networks" in sparse_benefit.same(one_seed)[0]
-    told = sparse_benefit.same(table(growing, (0,)))[0]
+    assert "not complete: 5 of 5 networks" in sparse_radii.same(one_seed)[0]
+    told = sparse_radii.same(table(growing, (0,)))[0]
     assert "fewer than two seeds" in told and "not complete" not in told
 
 
@@ -225,7 +189,7 @@ def test_networks_sparser_than_those_of_the_paper_decide_on_no_radius_and_no_adv
 
     for missing in (nothing, absent(width=0.8)):
         found = table(other, missing=missing, networks=networks)
-        assert sparse_benefit.same(found)[1] is True and sparse_benefit.depends(found)[1] is False
+        assert sparse_radii.same(found)[1] is True and sparse_radii.depends(found)[1] is False
         assert sparse_benefit.advantage(found)["points"].tolist() == pytest.approx([1, 1])
         assert sparse_benefit.better(sparse_benefit.advantage(found))[1] is True
 
@@ -316,61 +280,6 @@ def test_the_size_of_the_growth_is_judged_at_the_paper_s_sparsity(dense, sparse,
         "no network here is pruned to 94%",
         None,
     )
-
-
-def different(run):
-    """SGD and SAM alike, but ρ* = 0.1 with SNIP and 0.02 with random masks."""
-    return 0.8 - abs(run.rho - (0.1 if run.pruner == "snip" else 0.02)) * (run.rho > 0)
-
-
-@pytest.mark.parametrize(("cells", "seeds", "least"), [(2, 3, 1 / 4), (3, 3, 1 / 36), (5, 2, 1 / 120), (5, 1, 1.0)])
-def test_what_p_could_be_at_best_is_the_chance_that_all_seeds_order_the_cells_alike(cells, seeds, least):
-    found = sparse_benefit.differ(sparse_benefit.choices(table(different, range(seeds), networks=NETWORKS[:cells])))
-    assert found.least == pytest.approx(least, rel=1e-12)
-
-
-def test_what_p_could_be_at_best_is_reached_where_all_radii_differ():
-    best = {0.1: 0.02, 0.2: 0.05, 0.4: 0.1}
-    found = table(lambda run: 0.8 - abs(run.rho - best[run.width]), networks=NETWORKS[:3])
-    told = sparse_benefit.differ(sparse_benefit.choices(found))
-    assert told.p == pytest.approx(told.least, abs=5 * math.sqrt(told.least / 20_000) + 1 / 20_000)
-
-
-@pytest.mark.parametrize(
-    ("accuracy", "seeds", "missing", "depends", "same"),
-    [
-        (different, (0, 1, 2), nothing, True, False),
-        (growing, (0, 1, 2), nothing, False, True),
-        (different, (0,), nothing, None, None),
-        (growing, (0,), nothing, None, None),
-        (growing, (0, 1, 2), absent(pruner="snip", width=0.4, rho=0.1), None, None),  # four of five networks
-        (different, (0, 1, 2), absent(pruner="snip", width=0.4, rho=0.1, seed=2), None, None),
-        (different, (0, 1, 2), lambda run: run.sparsity == 0.8 or run.sparsity == 0, None, None),  # two networks
-        (different, (0, 1, 2), lambda run: True, None, None),
-    ],
-)
-def test_the_radius_is_judged_where_the_design_can_tell(accuracy, seeds, missing, depends, same):
-    found = table(accuracy, seeds, missing)
-    assert sparse_benefit.depends(found)[1] is depends
-    assert sparse_benefit.same(found)[1] is same
-
-
-def test_radii_that_differ_by_chance_are_neither_the_same_nor_different():
-    # ρ* on the mean is 0.1 in one network for one seed's sake; the seeds do not agree.
-    lucky = DENSE.but(width=0.2, sparsity=0.5, seed=1)
-    found = table(
-        lambda run: (
-            0.8 + 0.01 * (run.rho == 0.05) + 0.09 * (run.but(rho=0, optimizer="sgd") == lucky) * (run.rho == 0.1)
-        )
-    )
-    told, holds = sparse_benefit.same(found)
-    assert sparse_benefit.differ(sparse_benefit.choices(found)).chosen == [0.05, 0.1]
-    assert holds is None and "if networks made no difference" in told
-    assert sparse_benefit.depends(found)[1] is False
-
-
-def test_one_seed_is_said_to_tell_nothing():
-    assert "fewer than two seeds" in str(sparse_benefit.differ(sparse_benefit.choices(table(growing, (0,)))))
 
 
 def ahead(run):
