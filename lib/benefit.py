@@ -56,8 +56,8 @@ def gaps(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> pandas.D
     records at every ρ: a search that is still under way has less luck to choose from, so such cells are not to be
     compared with others; keys, of the runs that ρ was chosen from and of the reference, in one string.
 
-    `lib.cells` says which seeds count. A ρ at which SAM diverged for such a seed cannot be chosen, nor by the other
-    seeds for that one, which spares SAM the failure. Of equal ρ the smallest is. Cells without such a seed or ρ have no
+    `lib.cells` says which seeds count. A ρ at which SAM diverged for such a seed is open to none of them, so
+    that no such failure counts against SAM. Of equal ρ the smallest is. Cells without such a seed or ρ have no
     row here; `summary` names them.
 
     Raises ValueError for an unknown column in `by`, and for cells in which runs differ by more than ρ and seed.

@@ -122,10 +122,10 @@ CLAIMS = {
         "15-grows": Claim("Figures 7, 15", "SAM's benefit grows with the sparsity of an MLP, random masks"),
         "15-snip": Claim("Figures 7, 15", "In the MLP the trend is clearer with SNIP"),
         "8-pattern": Claim(
-            "Figure 8", "In the smaller ResNet-18 ρ* depends on which weights remain, by more than on the seed"
+            "Figure 8", "In the smaller ResNet-18 ρ* differs between networks, by more than between seeds"
         ),
-        "8-same": Claim("Figure 8", "In the larger ResNet-18 ρ* does not depend on which weights remain"),
-        "16-pattern": Claim("Figure 16", "In the MLP ρ* depends on which weights remain, by more than on the seed"),
+        "8-same": Claim("Figure 8", "In the larger ResNet-18 all networks have the same ρ*"),
+        "16-pattern": Claim("Figure 16", "In the MLP ρ* differs between networks, by more than between seeds"),
         "6-better": Claim(
             "Section 6", "A large sparse ResNet-18 is better than a small dense one of as many parameters"
         ),

@@ -3,10 +3,6 @@
 A convolution with `groups` = R acts on R runs side by side, and batch norm has its statistics for each channel, so each
 run keeps exactly its own. The loss is the sum of the runs' losses, of which each weight sees its own run's only. SAM
 climbs in a second network of the members with ρ > 0 whose batch norm keeps no statistics: they move in the first pass.
-
-A run agrees with itself trained alone to rounding. Where a mask leaves so little that many inputs of ReLUs are 0 but
-for rounding, that decides which of them pass: such a network does not even agree with itself on inputs that are scaled
-by 1 + 1e-15.
 """
 
 import copy

@@ -45,7 +45,7 @@ def _described(found: pandas.DataFrame, pruner: str) -> str:
 def _trend_of(found: pandas.DataFrame, pruner: str, protocol: str) -> str:
     rows = _complete(found, pruner, protocol)
     if rows.empty:
-        return "no network has a complete search of as many seeds as that takes"
+        return "no network has a complete search" + " of two seeds" * (protocol == UNBIASED)
     means = rows.groupby("removed")["gap"].mean().items()
     told = f"{', '.join(f'{gap:+.2f} points at {removed:.0f}%' for removed, gap in means)}; "
     told += _told(trend(found, pruner, protocol))
@@ -164,13 +164,14 @@ def _over_dense(judged: pandas.DataFrame, part: str) -> pandas.DataFrame:
 
 
 def better(found: pandas.DataFrame) -> Verdict:
-    """Whether the 95% interval is above zero in every row of `advantage`, of all families together. One complete row
-    whose interval is below zero refutes it, whatever the others lack."""
+    """Whether the 95% interval is above zero in every row of `advantage`, of all families together, which a column
+    `network` may name. One complete row whose interval is below zero refutes it, whatever the others lack."""
     known = found.dropna(subset=["low", "high"])
     told = f"the 95% interval is above zero in {(known['low'] > 0).sum()} of {len(found)} cases, below in "
     told += f"{(known['high'] < 0).sum()}"
     for row in known.itertuples():
-        told += f"; {row.pruner} {row.points:+.2f} points ({row.low:+.2f} to {row.high:+.2f}): {row.each}; "
+        case = f"{row.network}, {row.pruner}" if "network" in known else row.pruner
+        told += f"; {case} {row.points:+.2f} points ({row.low:+.2f} to {row.high:+.2f}): {row.each}; "
         told += f"{row.even:+.2f} on even and {row.odd:+.2f} on odd test samples"
     partial = found["lacking"] > 0
     few = ~partial & found["low"].isna()
@@ -182,7 +183,8 @@ def better(found: pandas.DataFrame) -> Verdict:
 
 
 def structured(table: pandas.DataFrame) -> Verdict:
-    """Whether SAM's mean gap in networks with an N:M pattern is surely above zero, beside masks of their count."""
+    """Whether the 95% interval of SAM's mean gap in networks with an N:M pattern is above zero; how it differs from the
+    gap with masks of their count is told."""
     wide = gaps(table).query("protocol == @UNBIASED and complete")
     wide = wide.pivot_table(index="seed", columns=list(CELL), values="gap").dropna()
     pattern = wide.columns.get_level_values("pruner").isin(list(sparsity.PATTERNS))

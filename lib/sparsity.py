@@ -57,7 +57,7 @@ def random_mask(model: nn.Module, sparsity: float, *, seed: int) -> dict[str, to
     kept.
     """
     sparsity = _share(sparsity)
-    if not isinstance(seed, numbers.Integral):
+    if not _whole(seed):
         raise ValueError(f"seed = {seed!r}: must be a whole number")
     masks = {}
     for name, weight in _to_prune(model).items():
@@ -291,8 +291,8 @@ def _check_samples(x, y, weight: torch.Tensor) -> None:
     for name, part in (("x", x), ("y", y)):
         if part.device != weight.device:
             raise ValueError(f"{name}: on {part.device}, the model is on {weight.device}")
-    if x.dtype != weight.dtype:
-        raise ValueError(f"x: of {x.dtype}, the model is of {weight.dtype}; standardize the samples as in training")
+    if x.is_floating_point() and x.dtype != weight.dtype:  # a model may take others, such as the numbers of tokens
+        raise ValueError(f"x: of {x.dtype}, the model is of {weight.dtype}")
 
 
 def _warn_of_collapse(masks: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -132,9 +132,9 @@ def overall(gaps: pandas.DataFrame) -> pandas.DataFrame:
     return pandas.DataFrame(rows, columns=columns).astype(kinds)
 
 
-def incomplete(table: pandas.DataFrame, reference: str = "SGD") -> str:
-    """In words, the networks of a table of `sweep` whose search is not complete, on which no verdict rests; empty for
-    none."""
+def without_search(table: pandas.DataFrame, reference: str = "SGD") -> str:
+    """In words, the networks of a table of `sweep` of which no seed has a complete search, which no verdict takes into
+    account; empty if there are none."""
     lost = [cell.labels["width"] for cell in cells(table) if not cell.complete(reference)]
     widths = ", ".join(f"{width:g}" for width in lost)
     return f"; without a complete search: {len(lost)} of {table['width'].nunique()} widths ({widths})" if lost else ""

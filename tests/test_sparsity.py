@@ -151,7 +151,6 @@ MISFITS = [
     ("squared", lambda x: x, LABELS.tolist(), "x, y: a list, must be a torch.Tensor"),
     ("squared", lambda x: x, torch.tensor(3), "x, y = 64 and no samples"),
     ("squared", lambda x: x.double(), LABELS, "x: of torch.float64, the model is of torch.float32"),
-    ("squared", lambda x: (255 * x).byte(), LABELS, "x: of torch.uint8, the model is of torch.float32"),
     ("squared", lambda x: x.to("meta"), LABELS, "x: on meta, the model is on cpu"),
 ]
 

@@ -50,12 +50,12 @@ def test_interpolation_begins_where_no_larger_network_has_a_loss(losses, since):
 
 def test_networks_without_a_complete_search_are_named():
     found = swept()
-    assert widths.incomplete(found) == ""
+    assert widths.without_search(found) == ""
     found.loc[(found["width"] == 1) & (found["rho"] == 0.2), "status"] = "missing"
-    assert widths.incomplete(found) == "; without a complete search: 1 of 2 widths (1)"
+    assert widths.without_search(found) == "; without a complete search: 1 of 2 widths (1)"
     found.loc[found["epochs"] == 200, "status"] = "missing"
     told = "; without a complete search: 2 of 2 widths (0.25, 1)"
-    assert widths.incomplete(found, "SGD, twice the epochs") == told
+    assert widths.without_search(found, "SGD, twice the epochs") == told
 
 
 def test_the_gap_inside_over_outside_is_paired_by_seed():

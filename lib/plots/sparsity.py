@@ -89,10 +89,9 @@ def _placed(tidy: pandas.DataFrame, x: str, named: bool) -> pandas.DataFrame:
     the point itself does."""
     if not named:
         return tidy.assign(at=tidy[x], dot=tidy[x])
-    sparse = [name for name in PRUNERS if name != "dense" and name in set(tidy["pruner"])]
-    aside = {name: 0.2 * (i - (len(sparse) - 1) / 2) for i, name in enumerate(sparse)}
     place = tidy.groupby("panel")[x].transform(lambda names: pandas.factorize(names)[0])
-    at = place + tidy["pruner"].map(aside).fillna(0.0)
+    order = tidy["pruner"].map(list(PRUNERS).index).groupby([tidy["panel"], tidy[x]])
+    at = place + 0.2 * (order.rank("dense") - (order.transform("nunique") + 1) / 2)
     equal = tidy.groupby(["panel", "pruner", x, "value"])["value"]
     return tidy.assign(at=at, dot=at + 0.065 * (equal.cumcount() - (equal.transform("size") - 1) / 2))
 
