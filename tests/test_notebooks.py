@@ -280,6 +280,18 @@ def test_every_claim_has_a_verdict_at_smoke(smoke):
     assert all(row["measured"] for rows in book.values() for row in rows.values())
 
 
+@pytest.mark.parametrize("name", ["03_width", "04_sparsity", "05_linearization"])
+def test_a_notebook_whose_runs_have_no_record_says_so_and_tests_nothing_of_them(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("SAM_RECORDS", str(tmp_path / "none"))
+    monkeypatch.setenv("SAM_FIGURES", str(tmp_path / "figures"))
+    [source] = notebooks.sources([name])
+    notebooks.execute(source, tmp_path / "executed", {"preset": "lite", "train": False})
+    book = json.loads((tmp_path / "figures" / "lite" / "claims.json").read_text(encoding="utf-8"))
+    tested = {claim for claim, row in book[name].items() if row["verdict"] != "not tested"}
+    assert tested <= {"6-saves"}  # which times kernels, not runs
+    assert not (tmp_path / "none").exists()
+
+
 # ---------------------------------------------------------------------------- what must fail, does
 
 
