@@ -191,10 +191,13 @@ def structured(table: pandas.DataFrame) -> Verdict:
     if unfinished(table) or len(wide) < 2 or pattern.all() or not pattern.any():
         return unfinished(table) or "fewer than two seeds are in all networks, with a pattern and without", None
     with_one, without = wide.loc[:, pattern].mean(axis=1), wide.loc[:, ~pattern].mean(axis=1)
-    low, high = benefit.interval(with_one - without)
-    told = f"{mean_and_spread(with_one, 'points')} with a pattern, {mean_and_spread(without, 'points')} without; "
-    told += f"the difference is in {low:+.2f} to {high:+.2f} (95%)"
-    return with_lacks(told, table), bool(benefit.interval(with_one)[0] > 0)
+    parts = {"with a pattern": with_one, "without": without, "difference": with_one - without}
+    intervals = {name: benefit.interval(part) for name, part in parts.items()}
+    told = "; ".join(
+        f"{name} {part.mean():+.2f} points (95% {intervals[name][0]:+.2f} to {intervals[name][1]:+.2f})"
+        for name, part in parts.items()
+    )
+    return with_lacks(f"{told}; {len(wide)} seeds", table), bool(intervals["with a pattern"][0] > 0)
 
 
 def _complete(found: pandas.DataFrame, pruner: str, protocol: str = UNBIASED) -> pandas.DataFrame:

@@ -172,7 +172,7 @@ def save(figure: Figure, name: str, data: pandas.DataFrame, preset: str) -> Figu
     folder.mkdir(parents=True, exist_ok=True)
     with plt.rc_context(STYLE):
         if figure.get_suptitle():
-            room = 9.5 if figure.legends else 11.5  # characters an inch; a legend beside the panels takes some
+            room = 9 if figure.legends else 11.5  # characters an inch; a legend beside the panels takes some
             figure.suptitle(_broken(figure.get_suptitle(), room * figure.get_figwidth()))
         figure.savefig(folder / f"{name}.png", metadata={"Software": None})
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
