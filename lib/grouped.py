@@ -40,7 +40,7 @@ def merge(modules: Sequence[nn.Module], momentum: float | None = None) -> nn.Mod
     if isinstance(first, nn.Linear):
         return GroupedLinear(modules)
     if isinstance(first, nn.Conv2d):
-        merged = nn.Conv2d(
+        merged = type(first)(
             members * first.in_channels,
             members * first.out_channels,
             first.kernel_size,

@@ -141,6 +141,7 @@ def provenance(device: torch.device) -> dict:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": hardware(device),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         **({"tf32": any(backend.allow_tf32 for backend in TF32)} if device.type == "cuda" else {}),
     }

@@ -10,12 +10,31 @@ The blocks of stage k = 0…3 have width·2^k filters, four times as many at the
 
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 NORMS = ("batch", "group")
 MOST_GROUPS = 32  # Wu and He 2018
 LEAST_CHANNELS = 4  # of a group, so that narrow stages of 1×1 pixels are not normalized to nothing
+
+
+FAULTY_CHANNELS = 16  # below so many inputs a group a strided 1×1 convolution may damage memory, see docs/onednn.md
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """A 1×1 convolution of any stride s. With few channels it takes every s-th pixel first and then has stride 1:
+
+        (W ∗ₛ x)[i, j] = W x[s·i, s·j],
+
+    the same numbers, without the primitive of oneDNN whose gradient in W writes past its workspace.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.stride == (1, 1) or self.in_channels // self.groups >= FAULTY_CHANNELS:
+            return super().forward(x)
+        down, across = self.stride
+        return nn.functional.conv2d(x[:, :, ::down, ::across], self.weight, self.bias, groups=self.groups)
 
 
 def resnet18(width: int, in_shape: Sequence[int], classes: int, norm: str = "batch") -> nn.Sequential:
@@ -56,7 +75,7 @@ def _resnet(block, depths: Sequence[int], stem: list[nn.Module], width: int, cla
         for i in range(depth):
             stride, shortcut = 2 if stage and not i else 1, None
             if stride != 1 or inplanes != planes * block.expansion:
-                conv = nn.Conv2d(inplanes, planes * block.expansion, 1, stride, bias=False)
+                conv = PointwiseConv2d(inplanes, planes * block.expansion, 1, stride, bias=False)
                 shortcut = nn.Sequential(conv, normalization(norm, planes * block.expansion))
             blocks.append(block(inplanes, planes, stride, shortcut, norm_layer=lambda n: normalization(norm, n)))
             inplanes = planes * block.expansion
