@@ -13,6 +13,7 @@ import torch
 
 from lib import linearize
 from lib.claims import Verdict, lacking, mean_and_spread
+from lib.runs import UNRECORDED
 
 CONSTANT = 0.9  # α²·loss of the best constant answer to ten balanced classes, 1/10 for each: (1 − 1/10)² + 9/10²
 LAZY = 0.99  # of the activations: what the paper calls close to 100%
@@ -98,7 +99,7 @@ def best_learning_rate(search: pandas.DataFrame, lr: float) -> Verdict:
     runs = zip(search["lr"], search["status"], search["accuracy"], strict=True)
     told = [f"{f'{accuracy:.1f}%' if status == 'done' else status} at η = {at:g}" for at, status, accuracy in runs]
     holds = search.loc[search["lr"] == lr, "accuracy"].iloc[0] >= search["accuracy"].max()
-    return _verdict(", ".join(told), holds, search, without=("missing",))
+    return _verdict(", ".join(told), holds, search, without=UNRECORDED)
 
 
 def lazy(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Verdict:
@@ -113,7 +114,7 @@ def never_lazy(sam: pandas.DataFrame) -> Verdict:
     told = f"highest stability at ρ = {sam['rho'].max():g} and any α: {sam['stability'].max():.3f}; "
     told += f"{(sam['status'] == 'diverged').sum()} of {len(sam)} runs diverged{_unlearned(sam)}"
     nothing = sam.loc[sam["alpha"] == sam["alpha"].max(), "stability"].isna().all()
-    return _verdict(told, None if nothing else not _is_lazy(sam).any(), sam, without=("missing",))
+    return _verdict(told, None if nothing else not _is_lazy(sam).any(), sam, without=UNRECORDED)
 
 
 def behind(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Verdict:
@@ -223,7 +224,7 @@ def _changed(part: pandas.DataFrame) -> str:
 
 
 def _verdict(
-    told: str, holds: bool | None, *tables: pandas.DataFrame, without: Sequence[str] = ("missing", "diverged")
+    told: str, holds: bool | None, *tables: pandas.DataFrame, without: Sequence[str] = (*UNRECORDED, "diverged")
 ) -> Verdict:
     if reason := lacking(*tables, without=without):
         return reason, None

@@ -57,12 +57,13 @@ def alike(runs: Sequence[Run]) -> tuple[Run, ...]:
     )
 
 
-def calibrate(runs: Sequence[Run], device: torch.device) -> Rate:
-    """Time the engine of this group. The number of samples doubles until an epoch of them takes CALIBRATION_SECONDS,
-    so that neither a step of microseconds nor one of minutes is timed amiss."""
+def calibrate(runs: Sequence[Run], device: torch.device, plain: bool = False) -> Rate:
+    """Time the engine of this group, the usual one or the plainest. The number of samples doubles until an epoch of
+    them takes CALIBRATION_SECONDS, so that neither a step of microseconds nor one of minutes is timed amiss."""
     with exactly(device), tempfile.TemporaryDirectory() as folder:
         stand_in = _stand_in(runs[0].dataset, Path(folder))
-        engine = ensemble.engine_class(runs)([run.but(dataset=stand_in) for run in runs], device)
+        kind = ensemble.PlainLoop if plain else ensemble.engine_class(runs)
+        engine = kind([run.but(dataset=stand_in) for run in runs], device)
         batch, most = min(runs[0].batch_size, samples(runs[0])[0]), samples(runs[0])[0]
         n = min(2 if data.streamed(runs[0].dataset) else max(batch // 32, 2), most)  # batch norm needs two
         while True:

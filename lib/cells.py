@@ -14,7 +14,7 @@ import numpy as np
 import pandas
 
 from lib import sizes
-from lib.runs import Run
+from lib.runs import UNRECORDED, Run
 
 PARTS = {"all": "test_accuracy", "even": "test_accuracy_even", "odd": "test_accuracy_odd"}
 # What SAM is compared with: SGD for as many epochs, and for twice as many, which cost as many gradients.
@@ -59,7 +59,7 @@ class Cell:
         """The seeds that count."""
         compared = self.reference(reference)
         done = compared["seed"][compared["status"] == "done"]
-        recorded = self.sam[(self.sam["status"] != "missing") & self.sam["seed"].isin(done)]
+        recorded = self.sam[~self.sam["status"].isin(UNRECORDED) & self.sam["seed"].isin(done)]
         groups = {}
         for seed, rhos in recorded.groupby("seed")["rho"]:
             groups.setdefault(frozenset(rhos), []).append(seed)
@@ -68,7 +68,7 @@ class Cell:
     def complete(self, reference: str) -> bool:
         """Whether the seeds that count have records at every ρ of the cell."""
         counted = self.sam[self.sam["seed"].isin(self.seeds(reference))]
-        return bool(len(counted)) and not (counted["status"] == "missing").any()
+        return bool(len(counted)) and not counted["status"].isin(UNRECORDED).any()
 
     def search(self, reference: str, part: str) -> pandas.DataFrame:
         """Accuracies on a part of the test samples, ρ × the seeds that count, without the ρ that cannot be chosen."""
@@ -92,11 +92,12 @@ class Cell:
 
     def keys(self, seeds: Sequence[int]) -> str:
         """Of the runs of SAM for these seeds, from which a ρ is chosen, in one string."""
-        return " ".join(self.sam["key"][self.sam["seed"].isin(seeds) & (self.sam["status"] != "missing")])
+        return " ".join(self.sam["key"][self.sam["seed"].isin(seeds) & ~self.sam["status"].isin(UNRECORDED)])
 
     def counts(self, reference: str) -> dict[str, int]:
         status = pandas.concat([self.sam, self.reference(reference)])["status"]
-        return {name: int((status == name).sum()) for name in ("missing", "diverged")} | {"runs": len(status)}
+        counts = {"missing": status.isin(UNRECORDED), "diverged": status == "diverged"}
+        return {name: int(found.sum()) for name, found in counts.items()} | {"runs": len(status)}
 
 
 def cells(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> Iterator[Cell]:

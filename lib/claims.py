@@ -14,6 +14,7 @@ import pandas
 
 from lib import paths
 from lib.experiments import PRESETS, check_preset
+from lib.runs import UNRECORDED
 
 Verdict = tuple[str, bool | None]  # what was measured, in words, and whether the claim holds; None: not tested
 
@@ -251,7 +252,7 @@ def keys(*tables: pandas.DataFrame) -> list[str]:
     diverged there is nothing to measure, and only the run has a record."""
     found = []
     for table in tables:
-        recorded = table[table["status"] != "missing"]
+        recorded = table[~table["status"].isin(UNRECORDED)]
         if "run_key" in table:
             found += [*recorded["run_key"], *recorded["key"][recorded["status"] != "diverged"]]
         else:
@@ -259,7 +260,7 @@ def keys(*tables: pandas.DataFrame) -> list[str]:
     return found
 
 
-def lacking(*tables: pandas.DataFrame, without: Iterable[str] = ("missing", "diverged")) -> str:
+def lacking(*tables: pandas.DataFrame, without: Iterable[str] = (*UNRECORDED, "diverged")) -> str:
     """How many of the runs in these tables have a status with which they cannot tell; empty where all can."""
     status = pandas.concat(tables)["status"]
     lost = [f"{(status == name).sum()} {name}" for name in without if (status == name).any()]

@@ -24,7 +24,7 @@ from lib.batches import Batches
 from lib.grouped import Grouped
 from lib.passes import Parameters, Pass, unformed
 from lib.runs import Run
-from lib.train import Loop, learning_rate, summary
+from lib.train import Loop, PlainLoop, learning_rate, summary
 
 STACKABLE = ("linear2", "mlp")
 
@@ -70,9 +70,9 @@ def partition(runs: Sequence[Run], device: torch.device) -> list[list[Run]]:
     return groups
 
 
-def engine(runs: Sequence[Run], device: torch.device):
-    """The engine that trains these runs, a group made by `partition`."""
-    return engine_class(runs)(runs, device)
+def engine(runs: Sequence[Run], device: torch.device, *, plain: bool = False):
+    """The engine that trains these runs, a group made by `partition`; plain: a single one, by `PlainLoop`."""
+    return (PlainLoop if plain else engine_class(runs))(runs, device)
 
 
 def engine_class(runs: Sequence[Run]) -> type:

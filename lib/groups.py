@@ -1,10 +1,11 @@
 """What trains together, and where: groups of runs, the store they are filed in, the files of their work in progress.
 
 Beside the records of a store lies a folder `checkpoints`. There a group under way has NAME.runs (its members),
-NAME.progress (the epoch it is at) and NAME.pt (its checkpoint); KEY.lock is a process's claim on a run, KEY.weights
-what a run trained on which something is measured. All of it may be deleted; at worst, work is done again. A group keeps
-its members when it is taken up again, whatever is asked for then, as the last bits of a run depend on the size of the
-stack that it trains in.
+NAME.progress (the epoch it is at, and the process), NAME.pt (its checkpoint) and NAME.here (while the process that
+asked for it trains it, and would die with it). KEY.lock is a process's claim on a run, KEY.weights what a run trained
+on which something is measured, and *.check say which engines can be trusted here (`lib.selfcheck`). All of it may be
+deleted; at worst, work is done again. A group keeps its members when it is taken up again, whatever is asked for then,
+as the last bits of a run depend on the size of the stack that it trains in.
 """
 
 import contextlib
@@ -26,16 +27,33 @@ class Group:
     """Runs that are trained together, the store of their records, and the folder of their work in progress.
 
     measurements: what is to be measured on the networks of some of them.
+    plain: whether the plainest engine trains it, where the usual one cannot be trusted.
     """
 
     runs: tuple[Run, ...]
     store: Path
     folder: Path
     measurements: tuple[Measurement, ...] = ()
+    plain: bool = False
 
     @property
     def name(self) -> str:
-        return hashlib.sha256(" ".join(run.key for run in self.runs).encode()).hexdigest()[:16]
+        """Of its files: the hash of the keys of its runs, and of its being plain."""
+        keys = [run.key for run in self.runs] + ["plain"] * self.plain
+        return hashlib.sha256(" ".join(keys).encode()).hexdigest()[:16]
+
+    def description(self) -> str:
+        """What it trains, in words."""
+        run, keys = self.runs[0], ", ".join(run.key for run in self.runs[:3])
+        more = f" and {len(self.runs) - 3} more" if len(self.runs) > 3 else ""
+        return f"{run.model} of width {run.width:g} on {run.dataset} ({keys}{more})"
+
+    def members(self) -> list["Group"]:
+        """Each run, with what is measured on it, as a plain group of its own."""
+        return [
+            replace(self, runs=(run,), measurements=tuple(m for m in self.measurements if m.run == run), plain=True)
+            for run in self.runs
+        ]
 
     def file(self, ending: str) -> Path:
         """The group's file of work in progress with this ending."""

@@ -18,6 +18,7 @@ import torch
 from lib import theory
 from lib.claims import mean_and_spread
 from lib.lanczos import Density
+from lib.runs import UNRECORDED
 
 CUTS = (0.01, 0.03)  # of the mean squared residual ‖f − y‖², of which always predicting 0 has 1
 PAPER_EPOCHS = 100  # Appendix A
@@ -122,7 +123,7 @@ def which(table: pandas.DataFrame) -> str:
     """Of which networks a text speaks: how many of all, their ρ and seeds; how many others are missing or diverged."""
     done, status = found(table), table["status"]
     rhos, seeds = (", ".join(f"{value:g}" for value in sorted(done[name].unique())) for name in ("rho", "seed"))
-    lost = [f"{(status == name).sum()} {name}" for name in ("missing", "diverged") if (status == name).any()]
+    lost = [f"{(status == name).sum()} {name}" for name in (*UNRECORDED, "diverged") if (status == name).any()]
     return ", ".join([f"from {len(done)} of {len(table)} networks (ρ = {rhos}; seeds {seeds})", *lost])
 
 
@@ -146,7 +147,7 @@ def zero_loss(table: pandas.DataFrame) -> tuple[str, bool | None]:
         near = near_zero(done, cut)
         if (status == "diverged").any() or (~near & ~short).any():
             return False
-        return None if (status == "missing").any() or not near.all() else True
+        return None if status.isin(UNRECORDED).any() or not near.all() else True
 
     counts = " and ".join(f"below {cut:g} at {near_zero(done, cut).sum()}" for cut in CUTS)
     text = f"mean squared residual {loss.min():.2g} to {loss.max():.2g}, always predicting 0 having 1: {counts} of "

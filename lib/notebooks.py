@@ -10,6 +10,7 @@ import ast
 import base64
 import io
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ import papermill
 from PIL import Image
 
 from lib import experiments, paths
+from lib.sweep import FailedWarning
 
 FOLDER = paths.ROOT / "notebooks"
 TIMEOUT = 24 * 3600
@@ -120,6 +122,15 @@ def refresh(source: Path) -> Path:
     return target
 
 
+def failures(executed: Path) -> list[str]:
+    """What the sweeps of an executed notebook warned of runs that failed."""
+    cells = nbformat.read(executed, as_version=4).cells
+    texts = [
+        output.get("text", "") for cell in cells for output in cell.get("outputs", []) if output.get("name") == "stderr"
+    ]
+    return [found for text in texts for found in re.findall(rf"{FailedWarning.__name__}: (.*)", text)]
+
+
 def _smaller(picture: str) -> str:
     """A PNG in base64 in a palette of 256 colours: a third of the size in git, and the drawing looks the same."""
     image, file = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB"), io.BytesIO()
@@ -150,18 +161,29 @@ def main(arguments: list[str] | None = None) -> int:
         experiments.check_preset(given.preset)
         train = given.preset == "smoke" if given.train is None else bool(given.train)
         parameters = {"preset": given.preset, "train": train, **dict(given.parameters)}
-        for source in sources(given.names):
-            began = time.monotonic()
-            print(f"{source.name} …", flush=True)
+        chosen = sources(given.names)
+    except (NotebookError, ValueError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    incomplete = []
+    for source in chosen:  # all of them, whatever becomes of one
+        began = time.monotonic()
+        print(f"{source.name} …", flush=True)
+        try:
             if given.command == "refresh":
                 made = refresh(source)
             else:
                 made = execute(source, paths.ROOT / "build" / given.preset, parameters)
             print(f"{source.name}: {made.relative_to(paths.ROOT)} in {time.monotonic() - began:.0f} s", flush=True)
-    except (NotebookError, ValueError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 1
-    return 0
+            errors = [f"{source.name}: {message}" for message in failures(made)]
+        except (NotebookError, ValueError) as error:
+            errors = [str(error)]
+        for error in errors:
+            print(f"{parser.prog}: {error}", file=sys.stderr, flush=True)
+        incomplete += [source.stem] * bool(errors)
+    if incomplete and len(chosen) > 1:
+        print(f"{parser.prog}: not complete, see above: {', '.join(incomplete)}", file=sys.stderr)
+    return 1 if incomplete else 0
 
 
 if __name__ == "__main__":

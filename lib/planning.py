@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas
 import torch
-from joblib import cpu_count
+from loky import cpu_count
 
 from lib import augment, data, records, sizes
 from lib.calibration import Rate, alike, calibrate, samples
@@ -151,7 +151,7 @@ def _summarize(table: pandas.DataFrame, device: torch.device) -> dict:
 def epoch_seconds(group: Group, device: torch.device) -> float:
     """The expected time of one epoch of the group, with its evaluation."""
     n, m = samples(group.runs[0])
-    rate = calibrate(alike(group.runs), device)
+    rate = calibrate(alike(group.runs), device, group.plain)
     return n * rate.train + m * rate.evaluate
 
 

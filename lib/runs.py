@@ -19,6 +19,7 @@ DATASETS = ("factorization", "digits", "mnist", "cifar10", "cifar10-jpeg", "imag
 OPTIMIZERS = ("sgd", "sam")
 SCHEDULES = ("constant", "inverse", "step", "cosine", "warmup_cosine")
 PRECISIONS = ("float32", "float64")
+UNRECORDED = ("missing", "failed")  # statuses, in tables, of runs that have no record
 
 
 @dataclass(frozen=True)

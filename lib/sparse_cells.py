@@ -15,6 +15,7 @@ import pandas
 
 from lib.cells import Cell, cells
 from lib.claims import lacking
+from lib.runs import UNRECORDED
 
 CELL = ("width", "sparsity", "pruner")
 SPARSEST = 95  # % removed; the paper's networks go up to about 94, and its claims are judged on no sparser ones
@@ -31,7 +32,7 @@ def incomplete(table: pandas.DataFrame) -> list[Cell]:
     return [
         cell
         for cell in cells(table, CELL)
-        if (cell.rows["status"] == "missing").any() or not cell.search("SGD", "all").size
+        if cell.rows["status"].isin(UNRECORDED).any() or not cell.search("SGD", "all").size
     ]
 
 
@@ -39,7 +40,7 @@ def unfinished(table: pandas.DataFrame) -> str:
     """How many networks of the table are not complete, and why; empty where all are."""
     if not (lost := incomplete(table)):
         return ""
-    why = lacking(table, without=["missing"]) or lacking(table)
+    why = lacking(table, without=UNRECORDED) or lacking(table)
     return f"not complete: {len(lost)} of {len(table[list(CELL)].drop_duplicates())} networks ({why})"
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from joblib import cpu_count
+from loky import cpu_count
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import datasets

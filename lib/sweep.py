@@ -10,7 +10,6 @@ import argparse
 import concurrent.futures
 import contextlib
 import functools
-import os
 import sys
 import time
 import warnings
@@ -20,21 +19,21 @@ from pathlib import Path
 
 import pandas
 import torch
-from joblib import cpu_count
-from joblib.externals.loky import get_reusable_executor
+from filelock import FileLock, Timeout
+from loky import cpu_count
 
-from lib import experiments, figures, groups, paths, records
+from lib import experiments, figures, groups, paths, pool, records, selfcheck
 from lib.calibration import SAMPLES
 from lib.groups import Group
 from lib.measurement import Measurement
-from lib.planning import plan, summary
+from lib.planning import plan, run_of, summary
+from lib.pool import POLL_SECONDS, WorkerDied
 from lib.progress import Progress
 from lib.runs import Run
-from lib.work import BUSY, STOPPED, past, work
+from lib.work import BUSY, DONE, STOPPED, past, work
 
 __all__ = ["measure", "plan", "sweep"]
 
-POLL_SECONDS = 0.5
 VISIBLE_SECONDS = 90.0  # a network file system may hide for a minute what another machine has written
 
 
@@ -58,20 +57,22 @@ def sweep(
         need this code, the data, and the store, all under the same paths.
     progress: show a progress line (never under CI=true).
 
-    The columns are the fields of `Run`, `key`, `status` ("done", "diverged", "missing"), the final numbers (NaN where
-    there are none), `curves` (a dictionary of lists) and `provenance` (a dictionary); both None where the run is
-    missing.
+    The columns are the fields of `Run`, `key`, `status` ("done", "diverged", "missing", "failed"), the final numbers
+    (NaN where there are none), `curves` (a dictionary of lists) and `provenance` (a dictionary); both None where the
+    run has no record. "failed" is a run whose worker process died each time: with its group, with its group and nothing
+    beside it, and by itself with the plainest engine. A FailedWarning names it; the next call tries it again.
 
     Raises StoreError (read-only or full store), DataUnavailable, ValueError (a budget that is no time, a device that
     is none), TypeError (an executor that is none), and whatever stopped a group of runs, after the other groups have
-    ended. A worker process that dies is replaced; if it happens again before any run is finished, BrokenExecutor.
+    ended; of a given executor, BrokenExecutor if its workers died.
     """
     runs = list(runs)
     deadline = None if budget is None else time.time() + seconds(budget)
     _check_executor(executor)
+    failed = {}
     if train:
-        _make_missing(runs, store, groups.choose_device(device), deadline, executor, progress)
-    rows = [_row(run, records.read(groups.store_of(store, run), run)) for run in runs]
+        failed = _make_missing(runs, store, groups.choose_device(device), deadline, executor, progress)
+    rows = [_row(run, records.read(groups.store_of(store, run), run), run in failed) for run in runs]
     return pandas.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(FINAL, float))
 
 
@@ -89,23 +90,24 @@ def measure(
     the table of all, one row a measurement in the order given. Arguments and errors are those of `sweep`.
 
     Weights are kept beside the checkpoints, so that another measurement on a network needs no training where it was
-    trained. The columns are the fields of `Run`, `kind`, `run_key`, `key`, `status` ("done", "missing", or "diverged"
-    where the run did), what was measured by its names, and `provenance`.
+    trained. The columns are the fields of `Run`, `kind`, `run_key`, `key`, `status` ("done", "missing", "failed", or
+    "diverged" where the run did), what was measured by its names, and `provenance`.
     """
     measurements = list(measurements)
     deadline = None if budget is None else time.time() + seconds(budget)
     _check_executor(executor)
+    failed = {}
     if train:
-        _make_missing(measurements, store, groups.choose_device(device), deadline, executor, progress)
-    return pandas.DataFrame([_measured(m, groups.store_of(store, m.run)) for m in measurements])
+        failed = _make_missing(measurements, store, groups.choose_device(device), deadline, executor, progress)
+    return pandas.DataFrame([_measured(m, groups.store_of(store, m.run), m.run in failed) for m in measurements])
 
 
-def _measured(measurement: Measurement, folder: Path) -> dict:
+def _measured(measurement: Measurement, folder: Path, failed: bool) -> dict:
     run, record = measurement.run, records.read(folder, measurement)
     names = {"kind": measurement.kind, "run_key": run.key, "key": measurement.key}
     if record is None:
         trained = records.read(folder, run)
-        status = "diverged" if trained and trained["status"] == "diverged" else "missing"
+        status = "diverged" if trained and trained["status"] == "diverged" else "failed" if failed else "missing"
         return {**run.as_dict(), **names, "status": status, "provenance": None}
     parts = {name: record[name] for name in ("status", "provenance")}
     return {**run.as_dict(), **names, **parts, **record["values"]}
@@ -122,8 +124,9 @@ FINAL = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "test_acc
 COLUMNS = (*Run().as_dict(), "key", "status", *FINAL, "curves", "provenance")
 
 
-def _row(run: Run, record: dict | None) -> dict:
-    row = {**run.as_dict(), "key": run.key, "status": "missing", "curves": None, "provenance": None}
+def _row(run: Run, record: dict | None, failed: bool) -> dict:
+    status = "failed" if failed else "missing"
+    row = {**run.as_dict(), "key": run.key, "status": status, "curves": None, "provenance": None}
     if record:
         final = {name: record["final"].get(name) for name in FINAL}
         row |= {name: record[name] for name in ("status", "curves", "provenance")} | final
@@ -146,15 +149,26 @@ def seconds(budget: float | str) -> float:
 # ---------------------------------------------------------------------------------------------- the sweep
 
 
-def _make_missing(wanted: list[Run | Measurement], store, device, deadline, executor, progress: bool) -> None:
-    """Train, or measure, what has no record yet."""
+class FailedWarning(UserWarning):
+    """Runs that could not be trained, as each time the worker process died."""
+
+
+def _make_missing(
+    wanted: list[Run | Measurement], store, device, deadline, executor, progress
+) -> dict[Run, WorkerDied]:
+    """Train, or measure, what has no record yet; the runs that could not be, and why."""
+    failed: dict[Run, WorkerDied] = {}
 
     def missing_of(some, warn=False):
-        return [what for what in some if groups.wanting(groups.store_of(store, what), what, warn=warn)]
+        return [
+            what
+            for what in some
+            if run_of(what) not in failed and groups.wanting(groups.store_of(store, what), what, warn=warn)
+        ]
 
     missing = missing_of(dict.fromkeys(wanted), warn=True)
     if not missing:
-        return
+        return failed
     for folder in dict.fromkeys([*(groups.store_of(store, what) for what in missing), groups.folder_of(store)]):
         records.check_writable(folder)
     batch = groups.gather(missing, store, device)
@@ -163,9 +177,12 @@ def _make_missing(wanted: list[Run | Measurement], store, device, deadline, exec
     with Progress(costs, _epochs(batch), show=progress and not paths.quiet()) as bar:
         while missing and not past(deadline):
             outcomes = _train(batch, device, deadline, executor, bar)
+            failed |= _again(batch, outcomes, device, deadline, bar)
+            for error in outcomes:
+                if isinstance(error, Exception) and not isinstance(error, WorkerDied):
+                    raise error
             left = missing_of(missing)
             fruitless = 0 if BUSY in outcomes or len(left) < len(missing) else fruitless + 1
-            _judge(outcomes, fruitless, replaceable=executor is None)
             if STOPPED in outcomes:
                 break
             if fruitless > VISIBLE_SECONDS / POLL_SECONDS:
@@ -175,6 +192,54 @@ def _make_missing(wanted: list[Run | Measurement], store, device, deadline, exec
                 time.sleep(POLL_SECONDS)
             missing = left
             batch = groups.gather(missing, store, device)
+    for told in selfcheck.failures(groups.folder_of(store), device):
+        warnings.warn(
+            f"the self-check of this machine failed for {told}; such runs are trained one by one with the plainest "
+            "engine (docs/onednn.md)",
+            stacklevel=3,
+        )
+    if failed:
+        named = "; ".join(f"{run.key} ({run.model} of width {run.width:g} on {run.dataset})" for run in failed)
+        causes = "; ".join(dict.fromkeys(f"died {error}" for error in failed.values()))
+        warnings.warn(
+            f"failed, as the process that trained them {causes}: {named}. All other runs are on file. Call again to "
+            "try these again; docs/onednn.md says what is known of crashes",
+            FailedWarning,
+            stacklevel=3,
+        )
+    return failed
+
+
+def _again(batch: list[Group], outcomes: list, device, deadline, bar: Progress) -> dict[Run, WorkerDied]:
+    """Train the groups whose worker died again, with nothing beside them; and if it dies again, each of their runs by
+    itself with the plainest engine. The runs at which even that dies, and why. `outcomes` is brought up to date."""
+    failed = {}
+    for i, group in enumerate(batch):
+        if not isinstance(outcomes[i], WorkerDied):
+            continue
+        warnings.warn(
+            f"a worker process died {outcomes[i]}; its group, {group.description()}, is trained again with nothing "
+            f"beside it, {'from the start' if outcomes[i].native else 'from its checkpoint'}",
+            stacklevel=5,
+        )
+        (outcomes[i],) = _contained([group], [outcomes[i]], device, deadline, bar)
+        if not isinstance(outcomes[i], WorkerDied):
+            continue
+        members = [member for member in group.members() if member.missing() or member.unmeasured()]
+        ends = _contained(members, [outcomes[i]] * len(members), device, deadline, bar)
+        failed |= {m.runs[0]: end for m, end in zip(members, ends, strict=True) if isinstance(end, WorkerDied)}
+        others = [end for end in ends if not isinstance(end, WorkerDied)]
+        errors = [end for end in others if isinstance(end, Exception)]
+        outcomes[i] = (errors or [end for end in (STOPPED, BUSY) if end in others] or [DONE])[0]
+    return failed
+
+
+def _contained(groups_: list[Group], deaths: list[WorkerDied], device, deadline, bar: Progress) -> list:
+    """What becomes of these groups one after the other, each in a worker of its own."""
+    for group, death in zip(groups_, deaths, strict=True):
+        if death.native:  # a damaged process may have written it
+            group.file("pt").unlink(missing_ok=True)
+    return pool.run(groups_, device, deadline, 1, functools.partial(_poll, groups_, bar))
 
 
 def _weight(run: Run) -> float:
@@ -182,42 +247,47 @@ def _weight(run: Run) -> float:
     return groups.cost(run) * (run.n_train or SAMPLES.get(run.dataset, SAMPLES["cifar10"])[0])
 
 
-def _judge(outcomes: list, fruitless: int, *, replaceable: bool) -> None:
-    """Raise the first error of a round, but for the death of a replaceable worker, which is forgiven once."""
-    errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-    serious = [error for error in errors if not (replaceable and isinstance(error, BrokenExecutor) and fruitless < 2)]
-    if serious:
-        raise serious[0]
-    if errors:
-        told = "a worker process died, perhaps for want of memory; its runs go on from their checkpoints in a new one"
-        warnings.warn(told, stacklevel=4)
-
-
 def _train(batch: list[Group], device, deadline, executor, bar: Progress) -> list:
     """Have every group trained once. What became of each: an outcome of `work`, or the error that stopped it."""
-    processes = min(len(batch), cpu_count()) if device.type == "cpu" else 1
-    if executor is None and processes == 1:
-        tick = functools.partial(_poll, batch, bar)
-        return [_attempt(group, device, deadline, tick) for group in batch]
-    parent, pool = None, executor
-    if executor is None:
-        # A worker keeps the environment that it was started in.
-        parent, pool = os.getpid(), get_reusable_executor(processes, timeout=20, env={"SAM_DATA": str(paths.data())})
+    processes, tick = min(len(batch), cpu_count()) if device.type == "cpu" else 1, functools.partial(_poll, batch, bar)
+    if executor is not None:
+        return _submitted(batch, device, deadline, executor, tick)
+    if processes > 1:
+        return pool.run(batch, device, deadline, processes, tick)
+    # Those at which a process died that trained them itself are left to the end, and to a process of their own.
+    outcomes = {group: _attempt(group, device, deadline, tick) for group in batch if not _abandoned(group)}
+    others = [group for group in batch if group not in outcomes]
+    outcomes |= zip(others, pool.run(others, device, deadline, 1, tick), strict=True)
+    return [outcomes[group] for group in batch]
+
+
+def _abandoned(group: Group) -> bool:
+    """Whether a process died that trained the group itself."""
+    if not group.file("here").exists():
+        return False
+    try:
+        for run in group.missing():
+            with FileLock(group.lock(run), timeout=0):
+                pass
+    except Timeout:
+        return False  # it lives
+    return True
+
+
+def _submitted(batch: list[Group], device, deadline, executor: Executor, tick) -> list:
     futures = []
     try:
         for group in batch:
-            futures.append(pool.submit(work, group, device, deadline, parent))
+            futures.append(executor.submit(work, group, device, deadline, None))
         while concurrent.futures.wait(futures, timeout=POLL_SECONDS).not_done:
-            _poll(batch, bar)
+            tick()
     except BrokenExecutor as error:  # before all was submitted
         return [error]
     except BaseException:
         for future in futures:
             future.cancel()
-        if executor is None:
-            pool.shutdown(kill_workers=True)  # what they have done is in their checkpoints
         raise
-    _poll(batch, bar)
+    tick()
     return [future.exception() or future.result() for future in futures]
 
 
@@ -239,8 +309,8 @@ def _epochs(batch: Sequence[Group]) -> dict[Run, int]:
     epochs = {}
     for group in batch:
         epoch = 0
-        with contextlib.suppress(OSError, ValueError):
-            epoch = int(group.file("progress").read_text())
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            epoch = int(group.file("progress").read_text().split()[0])
         for run in group.runs:
             epochs[run] = run.epochs if records.path(group.store, run).exists() else epoch
     return epochs
@@ -295,7 +365,7 @@ def main(arguments: list[str] | None = None) -> int:
     counts = pandas.concat(made)["status"].value_counts()
     more = "; out of time, run again to go on" if "missing" in counts else ""
     print(", ".join(f"{n} {status}" for status, n in counts.items()) + more)
-    return 0
+    return 1 if "failed" in counts else 0
 
 
 def _print_plan(preset: str, grids: dict, device: torch.device, store) -> None:

@@ -49,13 +49,14 @@ class Loop:
     """One run, any network: autograd and the SAM optimizer, a step at a time."""
 
     name = "loop"
+    channels_last = True  # where that is faster
 
     def __init__(self, runs: Sequence[Run], device: torch.device):
         (self.run,) = self.runs = list(runs)
         run, self.device = self.run, device
         self.data = (StreamedBatches if data.streamed(run.dataset) else Batches)(run, device)
         self.model, masks = self.data.network(run)
-        if device.type == "cpu" and run.model in CONVOLUTIONAL and run.width >= WIDE:
+        if self.channels_last and device.type == "cpu" and run.model in CONVOLUTIONAL and run.width >= WIDE:
             self.model.to(memory_format=torch.channels_last)
         parameters = dict(self.model.named_parameters())
         self.masked = [(parameters[name], mask) for name, mask in masks.items()]
@@ -128,6 +129,13 @@ class Loop:
     def load_state_dict(self, state: dict) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+class PlainLoop(Loop):
+    """The plainest engine there is, for where another one fails: all tensors are contiguous."""
+
+    name = "plain loop"
+    channels_last = False
 
 
 def summary(losses: torch.Tensor, hits: torch.Tensor | None) -> dict:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from filelock import FileLock, Timeout
 
-from lib import ensemble, groups, records, train
+from lib import ensemble, groups, records, selfcheck, train
 from lib.batches import Batches
 from lib.groups import Group
 from lib.measurement import KINDS, Measurement
@@ -37,6 +37,9 @@ def work(
     """Train and measure one group and file its records: "done"; or "busy", as another process is at it, or "stopped"
     in time.
 
+    An engine that fails its self-check on this machine (`lib.selfcheck`) is not used: every run is then trained by
+    itself with the plainest one.
+
     deadline: by `time.time()`; training stops, checkpointed, when there is no time for another epoch. A measurement
         that is under way then is given up; the weights that it needs stay.
     parent: stop also once the process of this number is no longer this one's parent.
@@ -45,6 +48,11 @@ def work(
     Raises StoreError, DataUnavailable.
     """
     records.commit()  # of the code that trains, which may have been edited when it has
+    if not group.plain and group.missing() and not selfcheck.passed(group.runs, device, group.folder):
+        outcomes = [work(member, device, deadline, parent, tick) for member in group.members()]
+        group.clear()
+        return next((outcome for outcome in (STOPPED, BUSY) if outcome in outcomes), DONE)
+    here = group.file("here")
     with contextlib.ExitStack() as claims:
         with records.writing(group.folder):
             try:
@@ -56,6 +64,9 @@ def work(
                 return BUSY
         _discard_damaged(group)
         try:
+            if parent is None:
+                with records.writing(group.folder):
+                    here.touch()
             if group.missing():
                 trained = _fit(group, device, deadline, parent, tick)
                 for record in trained:
@@ -68,6 +79,8 @@ def work(
                 tick()
         except train.Stopped:
             return STOPPED
+        finally:
+            here.unlink(missing_ok=True)
         group.clear()
         return DONE
 
@@ -79,14 +92,15 @@ def _fit(group: Group, device: torch.device, deadline, parent, tick) -> list[dic
 
     def stop(epoch: int, last: float) -> bool:
         with records.writing(group.folder):
-            group.file("progress").write_text(str(epoch))
+            group.file("progress").write_text(f"{epoch} {os.getpid()}")
         tick()
         return (parent is not None and os.getppid() != parent) or past(deadline, SPARE * (last or expected))
 
     with groups.exactly(device):
-        engine = ensemble.engine(group.runs, device)
-        with records.writing(group.folder):
-            records.replace(group.file("runs"), json.dumps([run.as_dict() for run in group.runs]))
+        engine = ensemble.engine(group.runs, device, plain=group.plain)
+        if not group.plain:  # so that next time the usual engine is tried again
+            with records.writing(group.folder):
+                records.replace(group.file("runs"), json.dumps([run.as_dict() for run in group.runs]))
         trained = train.fit(engine, checkpoint=group.file("pt"), stop=stop)
     for i, run in enumerate(group.runs):
         if any(measurement.run == run for measurement in group.measurements):

@@ -370,7 +370,7 @@ assert preset != "smoke" or "missing" not in statuses
 statuses
 
 # %% tags=["nbval-check-output"]
-set(statuses.index) <= {"done", "diverged", "missing"}, len(tables)
+set(statuses.index) <= {"done", "diverged", "missing", "failed"}, len(tables)
 
 # %% [markdown]
 # ## What holds

@@ -383,3 +383,30 @@ def test_nbval_fails_where_a_checked_output_has_changed(tmp_path):
     found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert found.returncode == 1
     assert "1 failed" in found.stdout
+
+
+def test_runs_that_failed_are_named_at_the_end_and_the_other_notebooks_go_on(tmp_path, monkeypatch, capsys):
+    # given notebooks of which one has runs that failed, and one fails itself
+    def execute(source, folder, parameters):
+        if source.stem == "02_stability":
+            raise notebooks.NotebookError("02_stability.py: cell 3 failed")
+        texts = ["figure drawn\n", "/tmp/1.py:1: FailedWarning: failed, as … SIGSEGV: 0a1b\n  tables = …\n"]
+        outputs = [
+            nbformat.v4.new_output("stream", name="stderr", text=text)
+            for text in texts[: 2 if source.stem == "03_width" else 1]
+        ]
+        cell = nbformat.v4.new_code_cell("sweep(grid)", outputs=outputs)
+        made = paths.ROOT / "build" / f"{source.stem}.test.ipynb"
+        made.parent.mkdir(exist_ok=True)
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell]), made)
+        return made
+
+    monkeypatch.setattr(notebooks, "execute", execute)
+    assert notebooks.main(["figures"]) == 1
+    told, errors = capsys.readouterr()
+    assert "05_linearization.py: build/" in told and "cell 3 failed" in errors
+    assert "03_width.py: failed, as … SIGSEGV: 0a1b\n" in errors
+    assert errors.endswith("not complete, see above: 02_stability, 03_width\n")
+    assert notebooks.main(["figures", "01_convergence"]) == 0
+    for file in (paths.ROOT / "build").glob("*.test.ipynb"):
+        file.unlink()

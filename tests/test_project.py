@@ -83,3 +83,12 @@ def test_the_readme_gives_each_claim_the_verdict_that_it_has_at_lite():
     claims = {name: verdict for verdict, names in told for name in re.findall("`([^`]+)`", names)}
     assert len(told) == len(re.findall(r"ed\*:", readme)) and len(claims) > 20
     assert claims == {name: verdicts[name] for name in claims}
+
+
+def test_tests_of_engines_run_with_the_instructions_of_other_processors_too():
+    found = subprocess.run(["make", "-n", "test"], capture_output=True, text=True, cwd=paths.ROOT).stdout
+    assert "ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 make test-engines" in found
+    (workflow,) = (paths.ROOT / ".github" / "workflows").iterdir()
+    jobs = yaml.safe_load(workflow.read_text())["jobs"]
+    assert jobs["old-processor"]["env"] == {"ATEN_CPU_CAPABILITY": "default"}
+    assert jobs["old-processor"]["steps"][-1] == {"run": "make test-engines"}

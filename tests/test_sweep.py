@@ -26,9 +26,9 @@ import pandas
 import pytest
 import torch
 from filelock import FileLock, Timeout
-from joblib.externals.loky import reusable_executor
 
-from lib import data, ensemble, experiments, groups, paths, planning, records, sweep, train, work
+from lib import data, ensemble, experiments, groups, paths, planning, pool, records, sweep, train, work
+from lib.measurement import Measurement
 from lib.runs import Run
 
 FACTORS = Run(
@@ -90,7 +90,7 @@ def check_store(store, runs) -> None:
     check_records(store, runs)
     files = set(store.glob("*.json"))
     assert [f.name for f in store.iterdir() if f not in files] == ["checkpoints"]
-    assert not list((store / "checkpoints").iterdir())
+    assert all(".check" in file.name for file in (store / "checkpoints").iterdir())
 
 
 # The table
@@ -133,7 +133,9 @@ def test_a_duplicate_is_trained_once_and_has_its_row(tmp_path, monkeypatch):
 def spy(monkeypatch) -> list:
     """The groups that are trained from now on."""
     trained, engine = [], ensemble.engine
-    monkeypatch.setattr(ensemble, "engine", lambda runs, device: trained.append(runs) or engine(runs, device))
+    monkeypatch.setattr(
+        ensemble, "engine", lambda runs, *how, **more: trained.append(runs) or engine(runs, *how, **more)
+    )
     return trained
 
 
@@ -279,28 +281,27 @@ def undisturbed(tmp_path_factory):
         return runs, store, sweep.sweep(runs, store=store)
 
 
-def kill_a_worker(store, workers) -> threading.Thread:
-    """Once training is under way, kill one of the worker processes, whose numbers `workers` gives."""
+def kill_a_worker(store) -> threading.Thread:
+    """Once training is under way, kill one of the worker processes."""
 
     def kill():
-        while not list(store.glob("checkpoints/*.progress")):
+        while not any(file.stat().st_size for file in store.glob("checkpoints/*.progress")):
             time.sleep(0.02)
-        os.kill(workers()[0], signal.SIGKILL)
+        os.kill(int(next(store.glob("checkpoints/*.progress")).read_text().split()[1]), signal.SIGKILL)
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
     return thread
 
 
-def loky_workers() -> list[int]:
-    return list(reusable_executor._executor._processes)
-
-
 def test_a_killed_worker_of_the_local_pool_is_replaced(tmp_path, monkeypatch, undisturbed):
     runs, _, table = undisturbed
     monkeypatch.setattr(sweep, "cpu_count", lambda: 2)
-    killer = kill_a_worker(tmp_path, lambda: list(reusable_executor._executor._processes))
-    with pytest.warns(UserWarning, match="a worker process died, perhaps for want of memory; its runs go on"):
+    killer = kill_a_worker(tmp_path)
+    told = (
+        r"died of SIGKILL: .* want of memory; its group, linear2 of width . on factorization \(.*\), is trained again"
+    )
+    with pytest.warns(UserWarning, match=told + " with nothing beside it, from its checkpoint"):
         found = sweep.sweep(runs, store=tmp_path)
     killer.join()
     check(found, table)
@@ -312,7 +313,7 @@ def test_a_killed_worker_of_a_given_pool_loses_no_finished_run(tmp_path, undistu
     for run in runs[:3]:
         shutil.copy(records.path(store, run), tmp_path)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
-        killer = kill_a_worker(tmp_path, lambda: list(executor._processes))
+        killer = kill_a_worker(tmp_path)
         with pytest.raises(BrokenExecutor, match="terminated abruptly"):
             sweep.sweep(runs, store=tmp_path, executor=executor)
         killer.join()
@@ -328,7 +329,7 @@ def test_dask_with_a_killed_worker(tmp_path, undisturbed):
     cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
     with cluster, distributed.Client(cluster) as client:
         pids = list(client.run(os.getpid).values())
-        killer = kill_a_worker(tmp_path, lambda: pids)
+        killer = kill_a_worker(tmp_path)
         found = sweep.sweep(runs, store=tmp_path, executor=client.get_executor())
         killer.join()
         assert set(client.run(os.getpid).values()) != set(pids)
@@ -336,63 +337,166 @@ def test_dask_with_a_killed_worker(tmp_path, undisturbed):
     check_store(tmp_path, runs)
 
 
-class Pool(concurrent.futures.Executor):
-    """Stands in for the local pool: what `submit` does is the test's."""
+def fault(keys, plain, name=signal.SIGSEGV.name) -> None:
+    """In this process, die whenever a group with one of these keys is trained; plain: by the plainest engine too."""
+    engine = ensemble.engine
 
-    def __init__(self, submit):
-        self.submit, self.stopped = submit, None
+    def dying(runs, device, **how):
+        if not {run.key for run in runs}.isdisjoint(keys) and (plain or not how["plain"]):
+            os.kill(os.getpid(), signal.Signals[name])
+        return engine(runs, device, **how)
 
-    def shutdown(self, **how):
-        self.stopped = how
+    ensemble.engine = dying
 
 
-def local(monkeypatch, submit) -> Pool:
-    pool = Pool(submit)
+@pytest.fixture
+def faulty_workers(monkeypatch):
+    """Have the local pool's workers die in training the groups of these keys."""
+
+    def plant(keys, *, plain, name=signal.SIGSEGV.name):
+        monkeypatch.setattr(sweep, "cpu_count", lambda: 2)
+        monkeypatch.setattr(pool, "_idle", [])
+        start = functools.partial(pool.ProcessPoolExecutor, initializer=fault, initargs=(keys, plain, name))
+        monkeypatch.setattr(pool, "ProcessPoolExecutor", start)
+
+    return plant
+
+
+def test_a_run_at_which_workers_always_die_is_the_only_one_that_fails(tmp_path, faulty_workers, expected):
+    # given a run, in a stack of three, at which every worker dies of a segmentation fault
+    doomed = grid()[4]
+    faulty_workers([doomed.key], plain=True)
+    # when the grid is trained
+    with pytest.warns(UserWarning) as caught:
+        found = sweep.sweep(grid(), store=tmp_path)
+    # then that run is marked, and named with the signal
+    assert list(found["key"][found["status"] == "failed"]) == [doomed.key]
+    assert found.set_index("key").loc[doomed.key, list(sweep.FINAL)].isna().all()
+    told = [str(warning.message) for warning in caught]
+    assert re.match(
+        r"a worker process died of SIGSEGV, a crash of native code; its group, mlp of width 0.03 on", told[0]
+    )
+    assert told[0].endswith("is trained again with nothing beside it, from the start")
+    assert caught[-1].category is sweep.FailedWarning and told[-1].startswith("failed") and doomed.key in told[-1]
+    assert "SIGSEGV" in told[-1] and "docs/onednn.md" in told[-1]
+    # and all others are filed: its companions by the plainest engine, the other groups as ever
+    check_records(tmp_path, [run for run in grid() if run != doomed])
+    others = found["key"] != doomed.key
+    companions = others & found["key"].isin([run.key for run in grid()[3:6]])
+    assert {(p["engine"], p["group"]) for p in found["provenance"][companions]} == {("plain loop", 1)}
+    check(found[others & ~companions], expected[others & ~companions])
+    for name in sweep.FINAL:
+        np.testing.assert_allclose(found[name][companions], expected[name][companions], rtol=1e-3)
+    # and the next call tries it again
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep, "cpu_count", lambda: 1)
+        assert set(sweep.sweep(grid(), store=tmp_path)["status"]) == {"done"}
+    check_store(tmp_path, grid())
+
+
+def test_what_crashes_in_company_is_trained_by_itself(tmp_path, faulty_workers, expected):
+    faulty_workers([grid()[4].key], plain=False, name=signal.SIGABRT.name)
+    with pytest.warns(UserWarning, match="SIGABRT"):
+        found = sweep.sweep(grid(), store=tmp_path)
+    assert set(found["status"]) == {"done"}
+    assert [p["engine"] for p in found["provenance"]] == ["stack"] * 3 + ["plain loop"] * 3 + ["loop"]
+    check_records(tmp_path, grid())
+
+
+@pytest.mark.parametrize(("cause", "kept"), [("SIGSEGV", False), ("SIGKILL", True)])
+def test_a_checkpoint_of_a_process_that_damaged_itself_is_not_used(tmp_path, monkeypatch, cause, kept):
+    (group,) = groups.gather([FACTORS], tmp_path, CPU)
+    group.folder.mkdir()
+    tried = [group, *group.members()]
+    for part in tried:
+        part.file("pt").touch()
+    monkeypatch.setattr(pool, "run", lambda batch, *_: [pool.WorkerDied(cause)] * len(batch))
     monkeypatch.setattr(sweep, "cpu_count", lambda: 2)
-    monkeypatch.setattr(sweep, "get_reusable_executor", lambda *_, **__: pool)
-    return pool
+    with pytest.warns(UserWarning, match="from its checkpoint" if kept else "from the start"):
+        sweep.sweep([FACTORS, RESNET], store=tmp_path)
+    assert [part.file("pt").exists() for part in tried] == [kept] * 2
+
+
+def test_a_group_that_killed_the_process_itself_is_left_to_a_worker_and_to_the_end(tmp_path, faulty_workers):
+    # given a process that trained by itself, and died of it
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[2]); import test_sweep as t; t.sweep.cpu_count = lambda: 1;"
+        "t.fault([t.RESNET.key], True); t.sweep.sweep(t.grid(), store=sys.argv[1])"
+    )
+    runs = [sys.executable, "-c", script, str(tmp_path), str(paths.ROOT / "tests")]
+    died = subprocess.run(runs, capture_output=True, text=True)
+    assert died.returncode == -signal.SIGSEGV, died.stderr
+    # when it is called again on one core
+    faulty_workers([RESNET.key], plain=True)
+    with pytest.MonkeyPatch.context() as patch, pytest.warns(sweep.FailedWarning):
+        patch.setattr(sweep, "cpu_count", lambda: 1)
+        found = sweep.sweep(grid(), store=tmp_path)
+    # then it lives, and all others are filed
+    assert list(found["status"]) == ["done"] * 6 + ["failed"]
+
+
+def test_a_measurement_whose_run_fails_is_marked_too(tmp_path, faulty_workers):
+    faulty_workers([DIGITS.key], plain=True)
+    wanted = [Measurement(run, "landscape", {"points": 3, "samples": 20}) for run in (DIGITS, DIGITS.but(width=0.05))]
+    with pytest.warns(sweep.FailedWarning):
+        found = sweep.measure(wanted, store=tmp_path)
+    assert list(found["status"]) == ["failed", "done"]
+
+
+def test_the_command_says_what_failed(tmp_path, faulty_workers, capsys, monkeypatch):
+    faulty_workers([RESNET.key], plain=True)
+    monkeypatch.setitem(experiments.EXPERIMENTS, "mine", lambda preset: grid())
+    with pytest.warns(sweep.FailedWarning):
+        assert sweep.main(["mine", "--store", str(tmp_path)]) == 1
+    assert capsys.readouterr().out == "6 done, 1 failed\n"
+
+
+def test_a_group_in_which_no_epoch_ends_is_noticed_once(tmp_path):
+    (group,) = groups.gather([FACTORS], tmp_path, CPU)
+    group.folder.mkdir()
+    group.file("progress").write_text("3 4711")
+    watch = pool._Watch()
+    watch._began -= 4 * pool.STALL_SECONDS
+    os.utime(group.file("progress"), (time.time() - 0.9 * pool.STALL_SECONDS,) * 2)
+    with warnings.catch_warnings(action="error"):
+        watch.warn_of_stalls([group])  # not yet
+    os.utime(group.file("progress"), (time.time() - 3.9 * pool.STALL_SECONDS,) * 2)
+    with pytest.warns(UserWarning, match=rf"no epoch has ended for 78 minutes .*{FACTORS.key}.*`kill 4711`"):
+        watch.warn_of_stalls([group])
+    with warnings.catch_warnings(action="error"):
+        watch.warn_of_stalls([group])
 
 
 def test_an_interrupt_stops_the_workers(tmp_path, monkeypatch):
-    futures = []
+    monkeypatch.setattr(sweep, "cpu_count", lambda: 2)
+    runs = slow(10**6)
 
-    def submit(*_):
-        if futures:
+    def interrupted(*_):
+        if len(list(tmp_path.glob("checkpoints/*.progress"))) == 2:
             raise KeyboardInterrupt
-        futures.append(concurrent.futures.Future())
-        return futures[0]
 
-    pool = local(monkeypatch, submit)
+    monkeypatch.setattr(sweep, "_poll", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        sweep.sweep(grid(), store=tmp_path)
-    assert futures[0].cancelled() and pool.stopped == {"kill_workers": True}
+        sweep.sweep(runs, store=tmp_path)
+    for run in runs:
+        FileLock(tmp_path / "checkpoints" / f"{run.key}.lock", timeout=10).acquire()
 
 
-def test_workers_that_die_again_and_again_are_an_error(tmp_path, monkeypatch):
-    tried = []
+class Pool(concurrent.futures.Executor):
+    """Says that all is done, and does nothing."""
 
-    def submit(*_):
-        tried.append(1)
-        raise concurrent.futures.process.BrokenProcessPool("killed")
-
-    local(monkeypatch, submit)
-    with pytest.warns(UserWarning, match="a worker process died"), pytest.raises(BrokenExecutor, match="killed"):
-        sweep.sweep(grid(), store=tmp_path)
-    assert len(tried) == 2
-
-
-def test_workers_that_file_their_records_elsewhere_are_an_error(tmp_path, monkeypatch):
-    def submit(*_):
+    def submit(self, *_):
         future = concurrent.futures.Future()
         future.set_result(work.DONE)
         return future
 
-    local(monkeypatch, submit)
+
+def test_workers_that_file_their_records_elsewhere_are_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(sweep, "VISIBLE_SECONDS", 0.1)
     told = rf"{FACTORS.key}.json was written, but not to {tmp_path}: do all workers see it\?"
     with pytest.raises(records.StoreError, match=told):
-        sweep.sweep([FACTORS, DIGITS], store=tmp_path)
+        sweep.sweep([FACTORS, DIGITS], store=tmp_path, executor=Pool())
 
 
 # Errors

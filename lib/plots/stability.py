@@ -11,6 +11,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from scipy.interpolate import RectBivariateSpline
 
 from lib.plots.style import COLOURS, SCALE, STYLE
+from lib.runs import UNRECORDED
 
 GROWTH = 0.12  # log₁₀ of the growth at which the colours of `stability_map` end
 
@@ -188,7 +189,7 @@ def lacking(figure: Figure, table: pandas.DataFrame, unconverged: pandas.Series)
     table: rows of `measure`, of one kind. unconverged: for each row the names of such eigenvalues.
     """
     notes = []
-    for status in ("missing", "diverged"):
+    for status in (*UNRECORDED, "diverged"):
         lost = table[table["status"] == status]
         if len(lost):
             seeds = lost.groupby("rho")["seed"].agg(lambda seeds: ", ".join(map(str, sorted(seeds))))

@@ -13,6 +13,7 @@ from matplotlib.ticker import LogFormatter
 
 from lib import paths
 from lib.experiments import check_preset
+from lib.runs import UNRECORDED
 
 COLOURS = {
     "SGD": "#0072B2",
@@ -62,7 +63,7 @@ def footnote(figure: Figure, table: pandas.DataFrame, by: str = "width") -> Figu
 
     by: the field that tells the networks apart."""
     notes = []
-    for status in ("missing", "diverged", "not learned"):
+    for status in (*UNRECORDED, "diverged", "not learned"):
         found, kept = table["status"] == status, ", but in the means" * (status == "not learned")
         if found.any():
             notes.append(f"{status}{kept}: {found.sum()} of {len(table)} runs ({_listed(table, found, by)})")
@@ -147,7 +148,7 @@ def images(table: pandas.DataFrame) -> str:
 
 
 def _seeds(table: pandas.DataFrame) -> str:
-    seeds = table[table["status"] != "missing"]["seed"].nunique()
+    seeds = table[~table["status"].isin(UNRECORDED)]["seed"].nunique()
     return f"{seeds} seed{'s' * (seeds != 1)}"
 
 
