@@ -24,10 +24,11 @@ setup: .venv/ready  ## make .venv from the pinned requirements
 	touch $@
 
 figures: setup  ## regenerate figures/PRESET; TRAIN=1 trains the runs that have no record
-	$(RUN) -m lib.notebooks figures $(NOTEBOOKS) --preset $(PRESET) --train $(TRAIN)
+	$(RUN) -m lib.paper.notebooks figures $(NOTEBOOKS) --preset $(PRESET) --train $(TRAIN)
 
-ENGINES := $(addprefix tests/test_,sam.py models.py train.py ensemble.py grouped.py sparsity.py linearize.py hessian.py \
-	flatness.py selfcheck.py)
+# What depends on the processor: networks, engines, the optimizer, Hessians.
+ENGINES := tests/test_sam.py tests/test_runs_flatness.py tests/test_sweep_selfcheck.py \
+	$(wildcard tests/test_models_*.py tests/test_training_*.py tests/test_hessian_*.py)
 
 test-engines: setup  # whatever depends on the processor; CI calls it for several kinds
 	CI=true $(RUN) -m pytest $(ENGINES)
@@ -46,7 +47,7 @@ plan: setup  ## what is cached and missing for each figure, and what that would 
 	$(RUN) -m lib.sweep --plan --preset $(PRESET)
 
 notebooks: setup  ## execute the committed .ipynb again
-	$(RUN) -m lib.notebooks refresh $(NOTEBOOKS)
+	$(RUN) -m lib.paper.notebooks refresh $(NOTEBOOKS)
 
 bench: setup  ## time the engine and the Hessian library against their peers
 	$(RUN) -m benchmarks

@@ -1,4 +1,4 @@
-"""What company is worth on a CPU: the reasons for `ensemble.CPU_MEMBERS`, `ensemble.CPU_GROUPED` and `train.WIDE`.
+"""What company is worth on a CPU: the reasons for `engines.CPU_MEMBERS`, `engines.CPU_GROUPED` and `loop.WIDE`.
 
 SAM steps per second and run on one thread, of so many runs of one seed that train together, as ratios to a run that
 trains alone (a convolutional one with channels first); medians over rounds in which the contenders take turns.
@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas
 import torch
 
-from lib import ensemble, planning, records, train
-from lib.runs import Run
+from lib.runs import Run, records
+from lib.sweep import planning
+from lib.training import engines, loop
 
 BATCH, ROUNDS, NEVER = 128, 3, 10**6
 CPU = torch.device("cpu")
@@ -27,12 +28,12 @@ GROUPS |= {f"{members} grouped": (members, 0) for members in (2, 3, 4)}
 
 def seconds(base: Run, members: int, wide: int) -> float:
     """Seconds a sample and run of `members` runs together; channels last from the width `wide` on."""
-    train.WIDE, kept = wide, train.WIDE
+    loop.WIDE, kept = wide, loop.WIDE
     try:
         runs = [base.but(rho=round(0.05 * (i + 1), 2)) for i in range(members)]
         return planning.calibrate(runs, CPU).train / members
     finally:
-        train.WIDE = kept
+        loop.WIDE = kept
 
 
 def measure(base: Run, contenders: dict) -> dict:
@@ -56,9 +57,9 @@ def main() -> None:
         print(f"{name}, batches of {BATCH}, SAM, one thread on {records.hardware(CPU)}; ratios to one run alone:")
         print(pandas.DataFrame(rows).set_index("width").to_string())
     chosen = {
-        "stacked (up to so many parameters, members)": ensemble.CPU_MEMBERS,
-        "grouped (up to this width, members)": ensemble.CPU_GROUPED,
-        "channels last from": train.WIDE,
+        "stacked (up to so many parameters, members)": engines.CPU_MEMBERS,
+        "grouped (up to this width, members)": engines.CPU_GROUPED,
+        "channels last from": loop.WIDE,
     }
     report = {"provenance": {**records.provenance(CPU), "rounds": ROUNDS}, "chosen": chosen, **tables}
     Path(__file__).with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")

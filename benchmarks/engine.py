@@ -5,7 +5,7 @@ of them, as ratios within one run because machines are noisy: medians over round
 
 (a) the usual loop: torchvision's dataset and DataLoader, eager autograd, SAM with two calls; one process, all threads
 (b) the same loop on tensors that are indexed, as two processes of one thread
-(c) this project: the groups of `ensemble.partition` on two processes of one thread, as `sweep` starts them
+(c) this project: the groups of `engines.partition` on two processes of one thread, as `sweep` starts them
 floor: what (c) would reach if only the matrix products took time, at the rate measured in the same round
 
 `python -m benchmarks.engine [WIDTH …]` prints the table and writes benchmarks/engine.json.
@@ -27,8 +27,11 @@ import torch
 import torchvision
 from torch import nn
 
-from lib import data, ensemble, experiments, models, paths, records, sizes
-from lib.runs import Run
+from lib import data, models
+from lib.core import paths
+from lib.paper import experiments
+from lib.runs import Run, parameter_count, records
+from lib.training import engines
 
 BATCH, ROUNDS = 128, 5
 STEPS = {0.25: 400, 1.0: 120, 5.0: 24, 10.0: 10}  # a timed piece takes some tenths of a second
@@ -118,7 +121,7 @@ def time_group(group: list[Run], steps: int, together: bool) -> float:
     """Seconds that the engine of a group needs for `steps` steps, data included, set-up excluded."""
     if list(_engine) != [tuple(group)]:
         _engine.clear()  # one at a time: the widest have a gigabyte
-        _engine[tuple(group)] = ensemble.engine(group, CPU)
+        _engine[tuple(group)] = engines.engine(group, CPU)
     engine = _engine[tuple(group)]
     batches = engine.batches(0)
     for i in range(3):
@@ -176,7 +179,7 @@ def gradients(group: list[Run]) -> int:
 def measure(width: float) -> dict:
     """One row of the table."""
     runs, steps = [run for run in experiments.mnist_mlp("lite") if run.width == width], STEPS[width]
-    groups = ensemble.partition(runs, CPU)
+    groups = engines.partition(runs, CPU)
     hands = deal(groups)
     sam, sgd = (sum(run.optimizer == name for run in runs) for name in ("sam", "sgd"))
     rounds = []
@@ -212,7 +215,7 @@ def measure(width: float) -> dict:
 def operations(width: float, rho: float) -> float:
     """Floating-point operations of the products of a step on one batch. A gradient: two a weight forward, two for the
     gradient of the weights, two for that of the layer's input, which the first layer does not need. SAM: two gradients,
-    without two products of the first layer, but with one of the batch's Gram matrix (`lib.ensemble`)."""
+    without two products of the first layer, but with one of the batch's Gram matrix (`lib.training.engines`)."""
     units = [784, round(300 * width), round(100 * width), 10]
     weights = [a * b for a, b in itertools.pairwise(units)]
     gradient = BATCH * (6 * sum(weights) - 2 * weights[0])
@@ -234,13 +237,13 @@ def time_alone(group: list[Run], steps: int) -> float:
 
 def state_bytes(group: list[Run]) -> int:
     """Bytes of the tensors that the engine of this group keeps from step to step, without data."""
-    parts = vars(ensemble.engine(group, CPU)).values()
-    return sum(part.flat.nbytes for part in parts if isinstance(part, ensemble.Parameters))
+    parts = vars(engines.engine(group, CPU)).values()
+    return sum(part.flat.nbytes for part in parts if isinstance(part, engines.Parameters))
 
 
 def needed_bytes(group: list[Run]) -> int:
     """Parameters × runs × (weights + momentum + gradients + perturbation), in float32."""
-    return 4 * sizes.parameters(group[0]) * (3 * len(group) + sum(run.rho > 0 for run in group))
+    return 4 * parameter_count.parameters(group[0]) * (3 * len(group) + sum(run.rho > 0 for run in group))
 
 
 def main(widths: list[float]) -> None:

@@ -1,4 +1,5 @@
-"""`lib.hessian` beside its peers at a perceptron with hidden layers [3000, 1000] on 1,000 MNIST images, float32.
+"""`lib.hessian.spectrum` beside its peers at a perceptron with hidden layers [3000, 1000] on 1,000 MNIST images,
+float32.
 
     python -m benchmarks.hessian [--epochs 20] [--samples 1000] [--hidden 3000 1000] [--rounds 3] [--threads 2]
 
@@ -28,9 +29,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lib import data, hessian, operators, records
-from lib.paths import ROOT
-from lib.seeds import generator
+from lib import data, hessian
+from lib.core.paths import ROOT
+from lib.core.seeds import generator
+from lib.hessian import operators
+from lib.runs import records
 
 CPU = torch.device("cpu")
 ACCURACY = 1e-5
@@ -150,7 +153,7 @@ def vmapped_moment(model, x, target, k):
 
 def products(model, x, y, target, rounds):
     """One product with H, with M_2 − H² and, on a few samples, with M_2 by vmap."""
-    found = hessian.samples(model, "mse", x, y)
+    found = hessian.sample_hessians(model, "mse", x, y)
     v = torch.randn(found.size, generator=generator(0, "v"), dtype=x.dtype)
     h, central = operators.mean_hessian(found), operators.central_moment(found, 2)
     few = min(8, len(x))  # eight copies of the parameters a sample: more would not fit in a small machine
@@ -216,7 +219,7 @@ def power_iteration(model, x, target, tol):
 def largest(model, x, y, target, rounds):
     """λ_max by each library, with the loosest tolerance that gives 1e-5 here."""
     exact = hessian.sharpness(model, "mse", x, y, tol=1e-6).value
-    calls = {"lib.hessian": lambda: hessian.sharpness(model, "mse", x, y).value}
+    calls = {"lib.hessian.spectrum": lambda: hessian.sharpness(model, "mse", x, y).value}
     for package, call in (("curvlinops", eigsh), ("pyhessian", power_iteration)):
         if package not in absent():
             for tol in (1e-1, 1e-3, 1e-5, 1e-6, 1e-7):

@@ -9,11 +9,10 @@ import json
 import sys
 from pathlib import Path
 
-import pandas
-
-from lib import paths, records
-from lib.runs import Run
+from lib.core import paths
+from lib.runs import Run, records
 from lib.sweep import sweep
+from lib.sweep.conditions import Condition
 
 ROUNDING = 1e-6  # relative
 
@@ -31,12 +30,12 @@ def difference(old, new) -> float:
 
 
 def chosen(keys: list[str], where: str | None) -> list[Run]:
-    """The runs of the default store with these keys, or that a pandas query takes. ValueError if there is none."""
+    """The runs of the default store with these keys, or that fulfil a condition. ValueError if there is none."""
     found = [json.loads(file.read_text()) for file in sorted(paths.records("mnist").glob("*.json"))]
     runs = {run.key: run for run in (Run.of_record(record) for record in found if "run" in record)}
     if where:
-        table = pandas.DataFrame([run.as_dict() for run in runs.values()], index=list(runs))
-        keys = [*keys, *table.query(where).index]
+        condition = Condition(where)
+        keys = [*keys, *(key for key, run in runs.items() if condition(run.as_dict()))]
     lacking = [key for key in keys if key not in runs]
     if lacking or not keys:
         raise ValueError(f"no record of {', '.join(lacking) or 'such a run'}")
@@ -46,7 +45,7 @@ def chosen(keys: list[str], where: str | None) -> list[Run]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.retrain", description=__doc__)
     parser.add_argument("keys", nargs="*", metavar="KEY")
-    parser.add_argument("--where", help="a pandas query on the fields of runs")
+    parser.add_argument("--where", help="a condition on the fields of runs")
     parser.add_argument("--store", type=Path, default=paths.ROOT / "build" / "retrain", help="where they are trained")
     parser.add_argument("--budget", help="stop within a time such as 9m; run again to go on")
     given = parser.parse_args(arguments)

@@ -25,6 +25,16 @@ class SAM(torch.optim.Optimizer):
         are what the base optimizer alone would have gathered at the same weights.
 
     Raises ValueError for a rho that is negative or not finite, TypeError when `step` gets no closure.
+
+    >>> model = torch.nn.Linear(2, 1)
+    >>> optimizer = SAM(model.parameters(), torch.optim.SGD, rho=0.05, lr=0.1, model=model)
+    >>> def closure():
+    ...     optimizer.zero_grad()
+    ...     loss = model(torch.ones(4, 2)).square().mean()
+    ...     loss.backward()
+    ...     return loss
+    >>> bool(optimizer.step(closure) >= 0)
+    True
     """
 
     def __init__(self, params, base_optimizer, *, rho, normalized=True, model=None, **base_options):

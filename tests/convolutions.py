@@ -14,12 +14,13 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from lib import data, ensemble, experiments, models
-from lib.calibration import SAMPLES
-from lib.grouped import merge
-from lib.planning import run_of
-from lib.resnets import PointwiseConv2d
+from lib import data, models
+from lib.models.resnet import PointwiseConv2d
+from lib.paper import experiments
 from lib.runs import Run
+from lib.sweep.planning import run_of
+from lib.training import engines
+from lib.training.grouped import merge
 
 TOLERANCE = 5e-5  # float32 sums of up to 10⁷ products; the faults that are known are off by 0.1 to 0.8
 CPU = torch.device("cpu")
@@ -55,10 +56,10 @@ def networks() -> set[tuple[Run, int, frozenset[int]]]:
     for preset in experiments.PRESETS:
         for grid in experiments.EXPERIMENTS.values():
             runs = [run_of(what) for what in grid(preset)]
-            runs = list(dict.fromkeys(run for run in runs if run.model not in ensemble.STACKABLE))
-            for group in ensemble.partition(runs, CPU):
+            runs = list(dict.fromkeys(run for run in runs if run.model not in engines.STACKABLE))
+            for group in engines.partition(runs, CPU):
                 run, sam = group[0], sum(run.rho > 0 for run in group)
-                n = run.n_train or SAMPLES[run.dataset][0]
+                n = run.n_train or data.DATASETS[run.dataset].samples[0]
                 shared = Run(dataset=run.dataset, model=run.model, width=run.width, **run.options)
                 sizes = frozenset({run.batch_size, n % run.batch_size or run.batch_size})
                 found |= {(shared, members, sizes) for members in (len(group), sam) if members}

@@ -1,4 +1,4 @@
-"""What every engine is tested for: that it trains each of its runs as `lib.train.Loop` trains it alone."""
+"""What every engine is tested for: that it trains each of its runs as `lib.training.loop.Loop` trains it alone."""
 
 import functools
 import itertools
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lib.runs import Run
-from lib.train import Loop
+from lib.training.loop import Loop
 
 CPU = torch.device("cpu")
 MASKS = {

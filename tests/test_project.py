@@ -1,15 +1,36 @@
-"""The project around the code: one list of pins, the commands of the README, nothing that must stay local in git."""
+"""The project around the code: one list of pins, what the README and other pages say, nothing in git that must stay
+local."""
 
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
 
-from lib import paths
+from lib.core import paths
 
-TARGETS = ["setup", "figures", "test", "lab", "plan", "notebooks", "bench", "clean", "help"]
+TARGETS = ["setup", "figures", "test", "test-engines", "lab", "plan", "notebooks", "bench", "clean", "help"]
+DOCS = sorted((paths.ROOT / "docs").glob("*.md"))
+PAGES = [*(paths.ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *DOCS]
+VERDICT = r"\*((?:not )?(?:supported|tested))\*:((?: `[^`]+`,?)+)"  # *supported*: `claim`, `claim`
+IMAGE = re.compile(r"!\[[^]]*\]\(")
+
+
+def prose(page: Path) -> str:
+    """The page on one line, so that no pattern cares where its lines are broken."""
+    return " ".join(page.read_text(encoding="utf-8").split())
+
+
+def links(page: Path) -> list[str]:
+    """The relative links of a page and its images, without anchors."""
+    return [link for link in re.findall(r"\]\(([^)#\s]+)", prose(page)) if ":" not in link]
+
+
+def commands(page: Path) -> list[str]:
+    """What a page says in code, a block or a span."""
+    return re.findall(r"```.*?```|`[^`]+`", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def pins() -> dict[str, str]:
@@ -60,29 +81,50 @@ def test_git_ignores(path):
     assert subprocess.run(["git", "check-ignore", "-q", path], cwd=paths.ROOT).returncode == 0
 
 
-@pytest.mark.parametrize("path", ["data/records/0.json", "lib/data.py", "figures/lite/fig01a.png"])
+@pytest.mark.parametrize("path", ["data/records/0.json", "lib/data/datasets.py", "figures/lite/fig01a.png"])
 def test_git_keeps(path):
     if not (paths.ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     assert subprocess.run(["git", "check-ignore", "-q", path], cwd=paths.ROOT).returncode == 1
 
 
-def test_the_readme_names_only_files_and_targets_that_are_there():
-    readme = (paths.ROOT / "README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\bmake ([a-z]+)", readme):
-        assert target in TARGETS
-    for link in re.findall(r"\]\(([^)#]+)\)", readme):
-        assert (paths.ROOT / link).exists(), link
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_only_files_and_targets_that_are_there(page):
+    targets = [target for code in commands(page) for target in re.findall(r"\bmake ([a-z-]+)", code)]
+    assert set(targets) <= set(TARGETS)
+    assert [link for link in links(page) if not (page.parent / link).exists()] == []
 
 
-def test_the_readme_gives_each_claim_the_verdict_that_it_has_at_lite():
-    readme = " ".join((paths.ROOT / "README.md").read_text(encoding="utf-8").split())
+def test_each_verdict_in_the_readme_and_the_docs_is_the_one_at_lite():
+    text = " ".join(map(prose, (paths.ROOT / "README.md", paths.ROOT / "docs" / "verdicts.md")))
     book = json.loads((paths.ROOT / "figures/lite/claims.json").read_text(encoding="utf-8"))
     verdicts = {name: row["verdict"] for rows in book.values() for name, row in rows.items()}
-    told = re.findall(r"\*((?:not )?(?:supported|tested))\*:((?: `[^`]+`,?)+)", readme)
-    claims = {name: verdict for verdict, names in told for name in re.findall("`([^`]+)`", names)}
-    assert len(told) == len(re.findall(r"ed\*:", readme)) and len(claims) > 20
-    assert claims == {name: verdicts[name] for name in claims}
+    found = re.findall(VERDICT, text)
+    claims = [(name, verdict) for verdict, names in found for name in re.findall("`([^`]+)`", names)]
+    assert len(claims) > 20
+    assert [name for name, _ in claims] == [name for name in re.findall(r"`([\w-]+)`", text) if name in verdicts]
+    assert claims == [(name, verdicts[name]) for name, _ in claims]
+
+
+def test_the_readme_is_short_and_shows_a_figure_first():
+    text = prose(paths.ROOT / "README.md")
+    assert 400 <= len(text.split()) <= 600
+    before = text[: IMAGE.search(text).start()]
+    assert len(before.split()) <= 80
+
+
+@pytest.mark.parametrize("page", [page for page in DOCS if page.name != "README.md"], ids=lambda page: page.name)
+def test_a_page_of_the_docs_is_in_their_index(page):
+    assert page.name in links(paths.ROOT / "docs" / "README.md")
+
+
+def test_the_citation_file_has_what_its_format_requires():
+    found = yaml.safe_load((paths.ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert found["cff-version"] == "1.2.0"
+    assert all(isinstance(found[key], str) and found[key] for key in ("title", "message"))
+    assert found["authors"] and all("name" in author or "family-names" in author for author in found["authors"])
+    for reference in found["references"]:
+        assert {"type", "title", "authors"} <= set(reference)
 
 
 def test_tests_of_engines_run_with_the_instructions_of_other_processors_too():

@@ -3,8 +3,7 @@
 import json
 
 from benchmarks import retrain
-from lib import records
-from lib.runs import Run
+from lib.runs import Run, records
 from lib.sweep import sweep
 
 RUN = Run(dataset="digits", width=0.03, epochs=2, n_train=64, batch_size=32)

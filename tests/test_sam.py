@@ -10,8 +10,8 @@ import pytorch_optimizer
 import torch
 from torch import nn
 
+from lib.core.seeds import generator
 from lib.sam import SAM, gradient_norm
-from lib.seeds import generator
 
 SGD, Adam = torch.optim.SGD, torch.optim.Adam
 

@@ -1,0 +1,1 @@
+"""What everything stands on: paths, seeds, losses, interruption."""

@@ -1,0 +1,42 @@
+"""Where things live. The only module that reads the environment, so every other one can be tested without it.
+
+`SAM_DATA` is the folder of datasets, `SAM_RECORDS` the store of records, `SAM_FIGURES` the folder of figures;
+unset, they are `data/`, `data/records/` and `figures/` of this checkout. Relative ones count from the checkout,
+whatever the working directory is (papermill runs in the caller's, nbval in the notebook's).
+"""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _folder(variable: str, default: Path) -> Path:
+    given = os.environ.get(variable)
+    return (ROOT / Path(given).expanduser()).resolve() if given else default
+
+
+def data() -> Path:
+    """The folder of datasets."""
+    return _folder("SAM_DATA", ROOT / "data")
+
+
+def records(dataset: str) -> Path:
+    """The default store for runs on `dataset`; the stand-in digits have their own, which git ignores."""
+    store = _folder("SAM_RECORDS", ROOT / "data" / "records")
+    return store / "digits" if dataset == "digits" else store
+
+
+def checkpoints() -> Path:
+    """Where the default stores keep work in progress."""
+    return _folder("SAM_RECORDS", ROOT / "data") / "checkpoints"
+
+
+def figures() -> Path:
+    """The folder that holds one folder of figures a preset."""
+    return _folder("SAM_FIGURES", ROOT / "figures")
+
+
+def quiet() -> bool:
+    """True where progress bars would only fill a log: under continuous integration."""
+    return os.environ.get("CI", "").lower() in {"1", "true", "yes"}

@@ -1,0 +1,39 @@
+"""Data sets by name, in memory or streamed, and their augmentation."""
+
+from lib.data.dataset import Dataset
+from lib.data.datasets import (
+    DATASETS,
+    NAMES,
+    SPLITS,
+    DatasetInfo,
+    augmented,
+    available,
+    check_name,
+    load,
+    regression,
+    sample_counts,
+    shapes,
+    standardize,
+    streamed,
+)
+from lib.data.errors import DataUnavailable
+from lib.data.sources import factorization_map
+
+__all__ = [
+    "DATASETS",
+    "NAMES",
+    "SPLITS",
+    "DataUnavailable",
+    "Dataset",
+    "DatasetInfo",
+    "augmented",
+    "available",
+    "check_name",
+    "factorization_map",
+    "load",
+    "regression",
+    "sample_counts",
+    "shapes",
+    "standardize",
+    "streamed",
+]

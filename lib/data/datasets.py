@@ -1,0 +1,156 @@
+"""The data sets by name, one entry each, and what networks see of them.
+
+A set of images is one uint8 tensor, so it is read once, lives on the device, and a batch is one gather. To add one,
+write its reader in `lib.data.sources` and its entry in DATASETS.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lib.core import paths
+from lib.data import folders, sources, streaming
+from lib.data.dataset import Dataset
+
+SPLITS = ("train", "test")
+FOLDER, STREAM = "imagefolder:", "imagestream:"  # of data sets without an entry, before their path
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What is known of a data set before any of it is read.
+
+    read: a function of the split and the folder of data sets. outputs: classes, or numbers of a target. shape: C×H×W.
+    samples: to train and to test on. mean, deviation: of each channel of the training images in [0, 1].
+    location: its file or folder under the folder of data sets; empty if it comes with the code.
+    augmented: whether training crops and flips the images. streamed: whether they are decoded as they are needed.
+    regression: whether the targets are vectors and not labels.
+    """
+
+    read: Callable[[str, Path], Dataset]
+    outputs: int
+    shape: tuple[int, int, int]
+    samples: tuple[int, int]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    location: str = ""
+    augmented: bool = False
+    streamed: bool = False
+    regression: bool = False
+
+
+_CIFAR10 = dict(outputs=10, shape=(3, 32, 32), samples=(50_000, 10_000), augmented=True)
+_CIFAR10 |= dict(mean=(0.4914, 0.4822, 0.4465), deviation=(0.2470, 0.2435, 0.2616))
+_IMAGENET = dict(mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225))
+
+DATASETS: dict[str, DatasetInfo] = {
+    "factorization": DatasetInfo(sources.factorization, 10, (6, 1, 1), (1000, 1000), (0.0,), (1.0,), regression=True),
+    "digits": DatasetInfo(sources.digits, 10, (1, 8, 8), (1437, 360), (0.3054,), (0.3755,)),
+    "mnist": DatasetInfo(sources.mnist, 10, (1, 28, 28), (60_000, 10_000), (0.1307,), (0.3081,), "MNIST/raw"),
+    "cifar10": DatasetInfo(sources.cifar10, **_CIFAR10, location="cifar-10-batches-py"),
+    "cifar10-jpeg": DatasetInfo(sources.cifar10_jpeg, **_CIFAR10, location="cifar10-jpeg.zip"),
+    "imagenet": DatasetInfo(
+        sources.imagenet,
+        1000,
+        streaming.SHAPE,
+        (streaming.IMAGENET["train"], streaming.IMAGENET["test"]),
+        **_IMAGENET,
+        location="imagenet/train",
+        augmented=True,
+        streamed=True,
+    ),
+}
+NAMES = tuple(DATASETS)
+
+
+def load(name: str, split: str, *, root: str | Path | None = None) -> Dataset:
+    """The split ("train" or "test") of the data set `name`: one of NAMES, "imagefolder:PATH", or "imagestream:PATH".
+
+    root: the folder of data sets, by default `paths.data()`. PATH, absolute or relative to the root, is a folder or
+    a .zip of train/<class>/<image> and test/ or val/ of the same classes, all images jpg or png of one size.
+    Of "imagenet" and "imagestream:PATH", images of any size in torchvision's layout, these are the evaluation crops.
+
+    Raises ValueError for an unknown name or split and for crops that no memory holds, DataUnavailable for absent,
+    damaged or short data.
+
+    >>> load("digits", "test").x.shape
+    torch.Size([360, 1, 8, 8])
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split = {split!r}: must be one of {', '.join(SPLITS)}")
+    check_name(name)
+    return _load(name, split, Path(root or paths.data()).expanduser().resolve())
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError for what is the name of no data set."""
+    if name not in DATASETS and not name.startswith((FOLDER, STREAM)):
+        raise ValueError(f"dataset = {name!r}: must be one of {', '.join(NAMES)}, imagefolder:PATH, imagestream:PATH")
+
+
+@functools.lru_cache(maxsize=8)
+def _load(name: str, split: str, root: Path) -> Dataset:
+    if name in DATASETS:
+        return DATASETS[name].read(split, root)
+    if streamed(name):
+        return sources.streamed(name, split, root)
+    return folders.read(name, split, root / Path(name.removeprefix(FOLDER)).expanduser())
+
+
+def shapes(name: str) -> tuple[int, tuple[int, ...]]:
+    """Outputs and input shape (C, H, W) of a data set, without reading it where that is known."""
+    if name in DATASETS:
+        return DATASETS[name].outputs, DATASETS[name].shape
+    if streamed(name):
+        return streaming.listing(name, "train").classes, streaming.SHAPE
+    result = load(name, "train")
+    return result.classes, tuple(result.x.shape[1:])
+
+
+def sample_counts(name: str) -> tuple[int, int]:
+    """How many there are to train and to test on. Raises DataUnavailable for an absent image folder."""
+    if name in DATASETS:
+        return DATASETS[name].samples
+    find = streaming.listing if streamed(name) else load
+    train, test = (len(find(name, split).y) for split in SPLITS)
+    return train, test
+
+
+def available(name: str) -> bool:
+    """Whether the files of a data set with an entry are under the default root."""
+    return (paths.data() / DATASETS[name].location).exists() if DATASETS[name].location else True
+
+
+def augmented(name: str) -> bool:
+    """Whether training crops and flips the images of this data set: never those of digits."""
+    return name not in DATASETS or DATASETS[name].augmented
+
+
+def streamed(name: str) -> bool:
+    """Whether the images of this data set are decoded as they are needed (`lib.data.streaming`)."""
+    return DATASETS[name].streamed if name in DATASETS else name.startswith(STREAM)
+
+
+def regression(name: str) -> bool:
+    """Whether its targets are vectors and not labels."""
+    return name in DATASETS and DATASETS[name].regression
+
+
+def standardize(x: torch.Tensor, name: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Raw images N×C×H×W on any device to what networks see: [0, 1], minus the mean, over the deviation, by channel.
+    Folders of colour images take ImageNet's statistics, others 0.5."""
+    mean, deviation = _statistics(name, x.shape[1], dtype, x.device)
+    scale = 255 if x.dtype == torch.uint8 else 1
+    return (x.to(dtype) / scale - mean) / deviation
+
+
+@functools.cache  # so that a batch on an accelerator waits for no copy
+def _statistics(name: str, channels: int, dtype: torch.dtype, device: torch.device):
+    if name in DATASETS:
+        both = DATASETS[name].mean, DATASETS[name].deviation
+    else:
+        both = tuple(_IMAGENET.values()) if channels == 3 else ((0.5,), (0.5,))
+    return [torch.tensor(s, dtype=dtype, device=device)[:, None, None] for s in both]

@@ -1,0 +1,139 @@
+"""A network, a loss and data as per-sample Hessians, or a clear word why there are none.
+
+A sample has a Hessian of its own where its loss depends on no other sample and on no chance. What breaks that is
+refused here, once and by name, so that everything behind it may rely on it.
+"""
+
+import torch
+from torch import nn
+
+from lib.core import losses
+from lib.hessian.autodiff import General
+from lib.hessian.dead_units import Embedded, Live
+from lib.hessian.mlp import Perceptron
+
+MEMORY = 2**30
+ACTIVATIONS = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.Identity: "identity"}
+
+
+def sample_hessians(model: nn.Module, loss: str, x: torch.Tensor, y: torch.Tensor, *, memory: int = MEMORY):
+    """The per-sample Hessians of `model` at (x, y), for the operators of `lib.hessian.operators`; `model` is left as it
+    is.
+
+    A `Sequential` of Flatten (at most), Linear and ReLU, Tanh or Identity gives an `Embedded` `Perceptron` of its live
+    units, other modules `General`.
+    Raises ValueError for an unknown loss, data that are no tensors, empty, misshapen or non-finite, non-finite weights,
+    dropout that is on, norms that use the batch or would be changed, modules whose output for a sample depends on other
+    samples or on chance, and `memory` that is no number of bytes above 0.
+    """
+    losses.check(loss)
+    if not isinstance(memory, int | float) or not memory > 0:
+        raise ValueError(f"memory = {memory!r}: must be a number of bytes above 0, such as {MEMORY}")
+    weights = list(model.parameters())
+    if not weights:
+        raise ValueError("model has no parameters: there is no Hessian")
+    like = weights[0]
+    if like.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"model is in {like.dtype}: convert it with model.float() or model.double()")
+    if not all(w.isfinite().all() for w in weights):
+        raise ValueError("model has weights that are NaN or infinite: the run diverged; use an earlier checkpoint")
+    for name, t in (("x", x), ("y", y)):
+        if not isinstance(t, torch.Tensor):
+            raise ValueError(
+                f"{name} is a {type(t).__module__}.{type(t).__name__}: give a tensor, torch.as_tensor({name})"
+            )
+        if t.dim() == 0:
+            raise ValueError(
+                f"{name} is a single number: give a tensor whose first dimension counts samples, {name}[None]"
+            )
+    if len(x) == 0 or len(x) != len(y):
+        raise ValueError(f"x has {len(x)} samples and y has {len(y)}: give as many of each, one or more")
+    if x.dtype != like.dtype or x.device != like.device:
+        raise ValueError(
+            f"x is {x.dtype} on {x.device}, the model {like.dtype} on {like.device}: "
+            "standardize x, then x.to(model's dtype and device)"
+        )
+    if not x.isfinite().all():
+        raise ValueError("x has entries that are NaN or infinite: remove those samples")
+    _check_modules(model)
+    with torch.no_grad():
+        outputs = _check_outputs(model, x)
+    y = _targets(loss, y.detach(), len(x), outputs, like)
+    layers, activations = _perceptron(model, x)
+    if layers:
+        live = Live(layers, activations, x.detach().flatten(1))
+        return Embedded(live, Perceptron(live.layers, activations, loss, live.inputs, y, memory=memory))
+    return General(model, loss, x.detach(), y, outputs=outputs, memory=memory)
+
+
+def _check_modules(model):
+    for name, m in model.named_modules():
+        at = f"{type(m).__name__} {name!r}"
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) and (m.training or m.running_mean is None):
+            raise ValueError(
+                f"{at} normalizes by the statistics of the batch, so that no sample has a Hessian of its own: "
+                "use evaluation-mode statistics: model.eval(), with track_running_stats=True"
+            )
+        if isinstance(m, nn.modules.instancenorm._InstanceNorm) and m.training and m.track_running_stats:
+            raise ValueError(f"{at} would change its running statistics: model.eval() normalizes by them as they are")
+        rate = m.p if isinstance(m, nn.modules.dropout._DropoutNd) else getattr(m, "dropout", 0.0)
+        if m.training and isinstance(rate, int | float) and rate > 0:
+            raise ValueError(f"{at}: dropout is on, so that the loss is random; switch it off with model.eval()")
+
+
+def _check_outputs(model, x):
+    """Number of outputs, once two samples together give what each gives alone, twice."""
+    try:
+        together = model(x[:2])
+        alone = torch.cat([model(s) for s in x[:2].split(1)])
+    except (RuntimeError, TypeError, IndexError) as error:
+        raise ValueError(f"model cannot take x of shape {tuple(x.shape)}: {error}") from error
+    if not isinstance(together, torch.Tensor) or together.dim() != 2 or len(together) != len(x[:2]):
+        shape = tuple(together.shape) if isinstance(together, torch.Tensor) else type(together).__name__
+        raise ValueError(f"model gives {shape} for two samples: a Hessian needs one row of outputs for each")
+    if not together.isfinite().all():
+        raise ValueError("model's outputs are NaN or infinite: check weights, buffers and the scale of x")
+    off = (together - alone).abs().max() / together.abs().max().clamp(min=torch.finfo(x.dtype).tiny)
+    if off > 1e4 * torch.finfo(x.dtype).eps:
+        raise ValueError("model's output for a sample depends on the other samples or on chance: try model.eval()")
+    return together.shape[1]
+
+
+def _targets(loss, y, n, outputs, like):
+    if y.is_floating_point():
+        if loss == "cross_entropy":
+            raise ValueError(f"y is {y.dtype}: cross_entropy takes class indices, y.long()")
+        if y.shape != (n, outputs):
+            raise ValueError(f"y of shape {tuple(y.shape)}: {loss} takes targets of shape {(n, outputs)} or {n} labels")
+        if not y.isfinite().all():
+            raise ValueError("y has entries that are NaN or infinite: remove those samples")
+        return y.to(like.device, like.dtype)
+    if y.dtype == torch.bool or y.is_complex():
+        raise ValueError(f"y is {y.dtype}: labels must be whole numbers, y.long()")
+    if y.shape != (n,) or y.min() < 0 or y.max() >= outputs:
+        raise ValueError(f"y of shape {tuple(y.shape)}: labels must be {n} numbers in 0..{outputs - 1}, one a sample")
+    return losses.target(loss, y.to(like.device, torch.int64), outputs, like.dtype)
+
+
+def _perceptron(model, x):
+    """Layers and activations of a plain perceptron, else (None, None)."""
+    modules = list(model) if type(model) is nn.Sequential else []
+    if modules and type(modules[0]) is nn.Flatten and (modules[0].start_dim, modules[0].end_dim) == (1, -1):
+        modules = modules[1:]
+    elif x.dim() != 2:
+        return None, None
+    layers, activations, expected = [], [], False
+    hooks = any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    for m in modules:
+        if type(m) is nn.Linear:
+            activations += ["identity"] if expected else []
+            layers.append((m.weight.detach(), None if m.bias is None else m.bias.detach()))
+            expected = True
+        elif type(m) in ACTIVATIONS and expected:
+            activations.append(ACTIVATIONS[type(m)])
+            expected = False
+        else:
+            return None, None
+    own = sum(2 - (b is None) for _, b in layers)  # fewer parameters than that: layers are tied
+    plain = expected and not hooks and own == len(list(model.parameters()))
+    return (layers, activations) if plain else (None, None)

@@ -1,0 +1,13 @@
+"""The networks of the paper, their masks and their linearizations."""
+
+from lib.models.architectures import NAMES, OPTIONS, build, check_width, count_parameters, layer_sizes, outline
+
+__all__ = [
+    "NAMES",
+    "OPTIONS",
+    "build",
+    "check_width",
+    "count_parameters",
+    "layer_sizes",
+    "outline",
+]

@@ -1,0 +1,111 @@
+"""The networks of the paper, each a function of one `width`, initialized from one seed.
+
+| name | what | `width` | options |
+|---|---|---|---|
+| linear2 | W₂W₁x, two factors without biases (Figure 1a) | the rank, columns of W₂ | |
+| mlp | LeNet-300-100: two hidden ReLU layers (Appendix A) | factor on 300 and 100 | |
+| resnet18 | `lib.models.resnet` | filters of the first stage | norm |
+| resnet50 | `lib.models.resnet` | filters of the first stage | norm |
+| vgg11 | `lib.models.vgg` | filters of the first convolution | batch_norm |
+| vit | `lib.models.vit` | the hidden dimension, a multiple of 32 | patch |
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from lib.core.seeds import derive, seeded
+from lib.models import resnet, vgg, vit
+
+
+def layer_sizes(name: str, width: float, in_shape: Sequence[int], classes: int) -> list[int]:
+    """Numbers of units from input to output of a fully connected network (`linear2`, `mlp`)."""
+    hidden = {"linear2": (width,), "mlp": (300 * width, 100 * width)}[name]
+    return [math.prod(in_shape), *(round(h) for h in hidden), classes]
+
+
+def _linear2(width: float, in_shape: Sequence[int], classes: int) -> nn.Sequential:
+    return _perceptron(layer_sizes("linear2", width, in_shape, classes), bias=False, relu=False)
+
+
+def _mlp(width: float, in_shape: Sequence[int], classes: int) -> nn.Sequential:
+    return _perceptron(layer_sizes("mlp", width, in_shape, classes), bias=True, relu=True)
+
+
+def _perceptron(sizes: list[int], bias: bool, relu: bool) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Flatten()]
+    for i, (a, b) in enumerate(itertools.pairwise(sizes)):
+        layers += [nn.ReLU()] if relu and i else []
+        layers += [nn.Linear(a, b, bias=bias)]
+    return nn.Sequential(*layers)
+
+
+# Each is called with (width, in_shape, classes) and the options of OPTIONS.
+_BUILDERS = {
+    "linear2": _linear2,
+    "mlp": _mlp,
+    "resnet18": resnet.resnet18,
+    "resnet50": resnet.resnet50,
+    "vgg11": vgg.vgg11,
+    "vit": vit.vit,
+}
+NAMES = tuple(_BUILDERS)
+OPTIONS = {"resnet18": ("norm",), "resnet50": ("norm",), "vgg11": ("batch_norm",), "vit": ("patch",)}
+
+
+def build(
+    name: str, *, width: float, in_shape: Sequence[int], classes: int, seed: int, **options: str | int
+) -> nn.Module:
+    """The network `name` on the CPU in float32, for inputs N×`in_shape` = N×C×H×W and `classes` outputs.
+
+    options: norm, "batch" or "group", of a resnet; batch_norm, False or True, of a vgg11; patch, the side of a
+        patch, of a vit.
+
+    The weights are a function of the arguments alone; the global random state is left as it was.
+    Raises ValueError for an unknown name or option, and for a width that gives no neurons, a fraction of a filter, or
+    a fraction of an attention head.
+
+    >>> count_parameters(build("mlp", width=1, in_shape=(1, 28, 28), classes=10, seed=0))
+    266610
+    """
+    if name not in NAMES:
+        raise ValueError(f"model = {name!r}: unknown; there are {', '.join(NAMES)}")
+    for option in options:
+        if option not in OPTIONS.get(name, ()):
+            there = ", ".join(OPTIONS.get(name, ())) or "none"
+            raise ValueError(f"{option} = {options[option]!r}: no option of {name}; it has {there}")
+    check_width(name, width)
+    with seeded(derive(seed, "initialization")):
+        return _BUILDERS[name](width if name == "mlp" else int(width), in_shape, classes, **options)
+
+
+def outline(name: str, *, width: float, in_shape: Sequence[int], classes: int, **options: str | int) -> nn.Module:
+    """The network that `build` gives, on the meta device: names and shapes without the memory."""
+    with torch.device("meta"):
+        return build(name, width=width, in_shape=in_shape, classes=classes, seed=0, **options)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """How many trainable numbers the module has."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def check_width(name: str, width: float) -> None:
+    """Raise ValueError unless `width` gives the network `name` at least one neuron, filter or head a layer."""
+    whole = math.isfinite(width) and width >= 1 and float(width).is_integer()
+    if name == "mlp":
+        if not (math.isfinite(width) and round(100 * width) >= 1):
+            raise ValueError(
+                f"width = {width!r}: the hidden layers of an mlp have 300 and 100 times width neurons, "
+                "at least one each, so 100 times width must round to 1 or more"
+            )
+    elif name == "vit":
+        if not (whole and width % vit.HEAD == 0):
+            raise ValueError(
+                f"width = {width!r}: a vit has a head for every {vit.HEAD} dimensions, so {vit.HEAD}, 64 …"
+            )
+    elif not whole:
+        raise ValueError(f"width = {width!r}: a {name} needs a whole number of neurons or filters, 1 or more")

@@ -1,0 +1,108 @@
+"""The grids of Appendix A, one function a workload, and what each preset changes. A grid is a list of runs.
+
+There is a file for each section of the paper. EXPERIMENTS has all by name; `table` and `presets` show what they vary.
+
+| preset | images | what it is |
+|---|---|---|
+| smoke | scikit-learn's digits stand in for every image set | small widths, few epochs, seconds on a laptop |
+| lite | MNIST; cifar10 if there, else cifar10-jpeg; ImageNet | as in Appendix A, but CIFAR-10 for 24 epochs (VGG 6) |
+| paper | MNIST, cifar10, ImageNet | Appendix A to the letter |
+"""
+
+from collections.abc import Callable, Sequence
+
+import pandas
+
+from lib.paper.experiments.convergence import (
+    CONVERGENCE_RHO,
+    FACTORIZATION_RHO,
+    cifar_convergence,
+    factorization_batches,
+    factorization_floors,
+    matrix_factorization,
+    mnist_convergence,
+)
+from lib.paper.experiments.grids import PRESETS, RHOS, check_preset
+from lib.paper.experiments.linearization import (
+    LINEARIZATION_RHO,
+    vgg_learning_rate,
+    vgg_linearization,
+    vgg_scaled_radius,
+    vgg_tangent,
+)
+from lib.paper.experiments.sparsity import budgets, cifar_sparse, mnist_sparse, mnist_structured
+from lib.paper.experiments.stability import mnist_flatness
+from lib.paper.experiments.width import (
+    cifar_resnet,
+    cifar_resnet_twice,
+    cifar_resnet_without_decay,
+    cifar_vit,
+    cifar_vit_twice,
+    imagenet_resnet50,
+    mnist_mlp,
+    mnist_mlp_twice,
+)
+from lib.runs import Measurement, Run
+
+EXPERIMENTS: dict[str, Callable[[str], list[Run] | list[Measurement]]] = {
+    grid.__name__: grid
+    for grid in (
+        matrix_factorization,
+        factorization_batches,
+        factorization_floors,
+        mnist_convergence,
+        cifar_convergence,
+        mnist_mlp,
+        mnist_mlp_twice,
+        cifar_resnet,
+        cifar_resnet_twice,
+        cifar_resnet_without_decay,
+        cifar_vit,
+        cifar_vit_twice,
+        imagenet_resnet50,
+        mnist_sparse,
+        mnist_structured,
+        cifar_sparse,
+        mnist_flatness,
+        vgg_linearization,
+        vgg_learning_rate,
+        vgg_scaled_radius,
+        vgg_tangent,
+    )
+}
+
+
+def table(grid: Sequence[Run | Measurement]) -> pandas.DataFrame:
+    """What a grid, or that of the runs that are measured, varies: one row a combination of all fields but ρ and seed,
+    which are listed; then how many runs. Fields that are the same in the whole grid are left out; the pruner of a
+    network of which nothing is removed is "dense"."""
+    runs = dict.fromkeys(what.run if isinstance(what, Measurement) else what for what in grid)
+    frame = pandas.DataFrame([run.as_dict() for run in runs])
+    frame["pruner"] = frame["pruner"].where(frame["sparsity"] > 0, "dense")
+    varied = [name for name in frame if (frame[name] != frame[name].iloc[0]).any() and name not in ("rho", "seed")]
+    frame["rho"] = frame["rho"].map("{:g}".format)
+    groups = frame.groupby(varied, sort=False, dropna=False) if varied else frame.groupby(lambda _: 0)
+    listed = groups.agg(
+        rho=("rho", lambda s: ", ".join(dict.fromkeys(s))),
+        seeds=("seed", lambda s: ", ".join(map(str, sorted(set(s))))),
+        runs=("seed", "size"),
+    )
+    return listed.reset_index() if varied else listed.reset_index(drop=True)
+
+
+def presets(*names: str) -> pandas.DataFrame:
+    """The settings of experiments together: one row a field of `Run` that is not the default everywhere, or that
+    Appendix A names for each workload; one column a preset: the values of its runs, ascending; then their number."""
+    default, columns = Run().as_dict(), {}
+    for preset in PRESETS:
+        runs = dict.fromkeys(run for name in names for run in EXPERIMENTS[name](preset))
+        frame = pandas.DataFrame([run.as_dict() for run in runs])
+        sentence = {field: ", ".join(_plain(value) for value in sorted(set(frame[field]))) for field in default}
+        columns[preset] = sentence | {"runs": str(len(runs))}
+    result = pandas.DataFrame(columns)
+    plain = pandas.Series({field: _plain(value) for field, value in default.items()}).reindex(result.index)
+    return result[result.ne(plain, axis=0).any(axis=1) | result.index.isin(["model", "lr", "weight_decay"])]
+
+
+def _plain(value) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)

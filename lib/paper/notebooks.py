@@ -1,0 +1,212 @@
+"""Runs the notebooks without a browser: convert from .py, execute with papermill, check that nothing is lacking.
+
+`python -m lib.paper.notebooks figures --preset smoke` regenerates figures/smoke and leaves the executed notebooks in
+build/;
+`python -m lib.paper.notebooks refresh` executes the .ipynb that are committed beside their .py. An unknown parameter, a
+cell that fails and a figure that was not made are errors.
+"""
+
+import argparse
+import ast
+import base64
+import contextlib
+import io
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+import papermill
+from PIL import Image
+
+from lib.core import paths
+from lib.paper import experiments
+from lib.sweep import FailedWarning
+
+FOLDER = paths.ROOT / "notebooks"
+TIMEOUT = 24 * 3600
+
+
+class NotebookError(RuntimeError):
+    """A notebook that failed, was not executed, or lacks what it should have made."""
+
+
+def sources(names: list[str] | None = None) -> list[Path]:
+    """The .py of the notebooks, all or those named. NotebookError for a name that there is not."""
+    there = {path.stem: path for path in sorted(FOLDER.glob("[0-9]*.py"))}
+    for name in names or []:
+        if name not in there:
+            raise NotebookError(f"notebook {name!r}: there is none; there are {', '.join(there)}")
+    return [there[name] for name in names] if names else list(there.values())
+
+
+def figures_of(source: Path) -> list[str]:
+    """The names under which a notebook saves its figures."""
+    calls = [node for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    saves = sorted((c for c in calls if ast.unparse(c.func) == "plots.save"), key=lambda call: call.lineno)
+    return [call.args[1].value for call in saves]
+
+
+def execute(source: Path, folder: Path, parameters: dict) -> Path:
+    """Convert `source` and execute it into `folder`; the path of the executed notebook.
+
+    Raises NotebookError for a parameter that the notebook does not have, a failing cell, or a missing figure.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    converted, executed = folder / f"{source.stem}.input.ipynb", folder / f"{source.stem}.ipynb"
+    jupytext.write(jupytext.read(source), converted)
+    known = papermill.inspect_notebook(str(converted))
+    for name in parameters:
+        if name not in known:
+            raise NotebookError(f"parameter {name!r}: {source.name} has none of that name; it has {', '.join(known)}")
+    parameters = {
+        name: typed(name, value, ast.literal_eval(known[name]["default"])) for name, value in parameters.items()
+    }
+    began = time.time()
+    try:
+        papermill.execute_notebook(
+            str(converted),
+            str(executed),
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(paths.ROOT),
+            progress_bar=False,
+            stderr_file=sys.stderr,  # the progress of sweeps
+            execution_timeout=TIMEOUT,
+        )
+    except papermill.PapermillExecutionError as error:
+        raise NotebookError(
+            f"{source.name}: cell {error.exec_count} failed with {error.ename}: {error.evalue}"
+        ) from error
+    finally:
+        converted.unlink()
+    check(executed, source)
+    _check_figures(source, paths.figures() / parameters.get("preset", "smoke"), began)
+    return executed
+
+
+def check(executed: Path, source: Path) -> None:
+    """Raise NotebookError unless every code cell of `executed` ran, none failed, and each figure is shown."""
+    cells = [c for c in nbformat.read(executed, as_version=4).cells if c.cell_type == "code" and c.source.strip()]
+    images = 0
+    for cell in cells:
+        if cell.execution_count is None:
+            raise NotebookError(f"{executed}: a cell was never executed: {cell.source.splitlines()[0]!r}")
+        for output in cell.outputs:
+            if output.output_type == "error":
+                raise NotebookError(f"{executed}: a cell failed with {output.ename}: {output.evalue}")
+            images += "image/png" in output.get("data", {})
+    if images < len(figures_of(source)):
+        raise NotebookError(f"{executed}: shows {images} of its {len(figures_of(source))} figures")
+
+
+def _check_figures(source: Path, folder: Path, began: float) -> None:
+    for name in figures_of(source):
+        for ending in ("png", "svg", "csv"):
+            file = folder / f"{name}.{ending}"
+            if not file.exists() or file.stat().st_mtime < began - 1:
+                raise NotebookError(f"{source.name}: did not make {file}")
+
+
+def refresh(source: Path) -> Path:
+    """Execute `source` as it is and file the result beside it, without what changes from one execution to the next."""
+    os.environ["CI"] = "true"  # no progress in what is committed
+    executed = execute(source, paths.ROOT / "build" / "refresh", {})
+    notebook = nbformat.read(executed, as_version=4)
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata.get("language_info", {}).pop("version", None)
+    for cell in notebook.cells:
+        cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags" and v}
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output.data["image/png"] = _smaller(output.data["image/png"])
+    target = source.with_suffix(".ipynb")
+    nbformat.write(notebook, target)
+    return target
+
+
+def failures(executed: Path) -> list[str]:
+    """What the sweeps of an executed notebook warned of runs that failed."""
+    cells = nbformat.read(executed, as_version=4).cells
+    texts = [
+        output.get("text", "") for cell in cells for output in cell.get("outputs", []) if output.get("name") == "stderr"
+    ]
+    return [result for text in texts for result in re.findall(rf"{FailedWarning.__name__}: (.*)", text)]
+
+
+def _smaller(picture: str) -> str:
+    """A PNG in base64 in a palette of 256 colours: a third of the size in git, and the drawing looks the same."""
+    image, file = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB"), io.BytesIO()
+    image.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be NAME=VALUE")
+    return name, value
+
+
+TRUTHS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
+
+
+def typed(name: str, value: object, default: object) -> object:
+    """A parameter's value, of the type of its default in the notebook; a text is read as such a value. NotebookError if
+    it is none."""
+    kind = type(default)
+    if type(value) is kind:
+        return value
+    if kind is bool and str(value).lower() in TRUTHS:
+        return TRUTHS[str(value).lower()]
+    if isinstance(value, str) and kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    raise NotebookError(f"parameter {name} = {value!r}: must be a {kind.__name__}, such as {default!r}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Regenerate the figures of a preset, or execute the committed notebooks again."""
+    parser = argparse.ArgumentParser(prog="python -m lib.paper.notebooks", description=main.__doc__)
+    parser.add_argument("command", choices=["figures", "refresh"])
+    parser.add_argument("names", nargs="*", metavar="NOTEBOOK", help="such as 01_convergence; all if none is given")
+    parser.add_argument("--preset", default="smoke", help=f"one of {', '.join(experiments.PRESETS)}")
+    parser.add_argument("--train", type=int, choices=(0, 1), help="train missing runs; by default only at smoke")
+    parser.add_argument("-p", type=_parameter, action="append", default=[], metavar="NAME=VALUE", dest="parameters")
+    given = parser.parse_args(arguments)
+    try:
+        experiments.check_preset(given.preset)
+        train = given.preset == "smoke" if given.train is None else bool(given.train)
+        parameters = {"preset": given.preset, "train": train, **dict(given.parameters)}
+        chosen = sources(given.names)
+    except (NotebookError, ValueError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    incomplete = []
+    for source in chosen:  # all of them, whatever becomes of one
+        began = time.monotonic()
+        print(f"{source.name} …", flush=True)
+        try:
+            if given.command == "refresh":
+                made = refresh(source)
+            else:
+                made = execute(source, paths.ROOT / "build" / given.preset, parameters)
+            print(f"{source.name}: {made.relative_to(paths.ROOT)} in {time.monotonic() - began:.0f} s", flush=True)
+            errors = [f"{source.name}: {message}" for message in failures(made)]
+        except (NotebookError, ValueError) as error:
+            errors = [str(error)]
+        for error in errors:
+            print(f"{parser.prog}: {error}", file=sys.stderr, flush=True)
+        incomplete += [source.stem] * bool(errors)
+    if incomplete and len(chosen) > 1:
+        print(f"{parser.prog}: not complete, see above: {', '.join(incomplete)}", file=sys.stderr)
+    return 1 if incomplete else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""Every figure of the project, in one style: the only package that draws.
+
+A drawing function takes a tidy table, one row a plotted point, and returns a figure; `save` writes it as PNG and SVG
+with that table as CSV beside it, so that what is plotted can be read and tested.
+"""
+
+from lib.paper.plots.convergence import curves, loss_bounds, training_loss
+from lib.paper.plots.linearization import RADII, along
+from lib.paper.plots.sparsity import PRUNERS, by_pruner
+from lib.paper.plots.stability import against_rho, lacking, landscapes, second_moments, spectra, stability_map
+from lib.paper.plots.style import (
+    COLOURS,
+    SCALE,
+    STAND_INS,
+    STYLE,
+    footnote,
+    images,
+    optimizer_name,
+    save,
+    setting,
+    title,
+)
+from lib.paper.plots.width import UNITS, accuracy_against_rho, against_parameters, best_rho, protocols
+
+__all__ = [
+    "COLOURS",
+    "PRUNERS",
+    "RADII",
+    "SCALE",
+    "STAND_INS",
+    "STYLE",
+    "UNITS",
+    "accuracy_against_rho",
+    "against_parameters",
+    "against_rho",
+    "along",
+    "best_rho",
+    "by_pruner",
+    "curves",
+    "footnote",
+    "images",
+    "lacking",
+    "landscapes",
+    "loss_bounds",
+    "optimizer_name",
+    "protocols",
+    "save",
+    "second_moments",
+    "setting",
+    "spectra",
+    "stability_map",
+    "title",
+    "training_loss",
+]

@@ -1,0 +1,105 @@
+"""What is measured on a trained network: a frozen specification with a key of its own, as a `Run` has one.
+
+Weights are not committed, so a measurement is taken in the call that trained the network, and filed as a record. A kind
+of measurement is a function
+
+    kind(before, after, batches, run, **options) -> dict
+
+of the network at initialization and after training (on the device, in evaluation mode), the run's data
+(`lib.training.batches.Batches`) and the run; what it returns are plain JSON values. Its keyword arguments are the
+options of the kind.
+"""
+
+import dataclasses
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from lib.runs import flatness, laziness
+from lib.runs.run import Run
+
+KINDS: dict[str, Callable] = {
+    kind.__name__: kind for kind in (flatness.flatness, flatness.landscape, laziness.laziness)
+}
+RECIPES = {"flatness": 2}  # of the kinds that came to measure something else under the same options; all others have 1
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A measurement of `kind`, a name of KINDS, on the network that `run` trains.
+
+    options: the kind's keyword arguments; those not given have the kind's defaults, which never change.
+    Raises ValueError for an unknown kind or option, for a value of another type than the default's, and for a sparse
+    run: the kinds look at all weights, also in the directions that a mask forbids.
+    """
+
+    PARTS = ("measurement", "values", "status", "provenance")
+
+    run: Run
+    kind: str
+    options: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(f"kind = {self.kind!r}: must be one of {', '.join(KINDS)}")
+        if self.run.sparsity:
+            raise ValueError(f"sparsity = {self.run.sparsity!r}: {self.kind} is measured of dense networks only")
+        defaults = options_of(self.kind)
+        for name, value in dict(self.options).items():
+            if name not in defaults:
+                raise ValueError(f"{name} = {value!r}: {self.kind} has no such option; it has {', '.join(defaults)}")
+            if type(value) is not type(defaults[name]):
+                kind = type(defaults[name]).__name__
+                raise ValueError(f"{name} = {value!r}: must be a {kind}, such as {defaults[name]!r}")
+        object.__setattr__(self, "options", defaults | dict(self.options))
+
+    @property
+    def dataset(self) -> str:
+        """Of the run: it decides in which store the records of both are."""
+        return self.run.dataset
+
+    @property
+    def recipe(self) -> int:
+        """The version of the meaning of the kind, raised in RECIPES when the same options come to measure another
+        thing: earlier records are then of no measurement that could be asked for."""
+        return RECIPES.get(self.kind, 1)
+
+    def __hash__(self):
+        return hash(self.key)
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits: the hash of the kind, the run's key, the options that differ from the defaults, and
+        the recipe unless it is the first."""
+        defaults = options_of(self.kind)
+        differing = {name: value for name, value in self.options.items() if value != defaults[name]}
+        later = [self.recipe] if self.recipe > 1 else []
+        text = json.dumps([self.kind, self.run.key, differing, *later], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def as_dict(self) -> dict:
+        """As a record stores it."""
+        return {"kind": self.kind, "recipe": self.recipe, "options": dict(self.options), "run": self.run.as_dict()}
+
+    @classmethod
+    def of_record(cls, record: dict) -> "Measurement":
+        """The measurement that a record is of, also one written before a later option was added. ValueError for a
+        record of another recipe than the present one."""
+        stored = record["measurement"]
+        result, recipe = cls(Run.from_dict(stored["run"]), stored["kind"], stored["options"]), stored.get("recipe", 1)
+        if recipe != result.recipe:
+            raise ValueError(
+                f"recipe = {recipe!r}: {result.kind} now has {result.recipe}, which measures something else"
+            )
+        return result
+
+
+def options_of(kind: str) -> dict[str, object]:
+    """The options of a kind and their defaults."""
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(KINDS[kind]).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }

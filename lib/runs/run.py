@@ -1,0 +1,221 @@
+"""What a training run is: a frozen specification, and the key under which its record is filed.
+
+A `Run` holds everything that decides the result and nothing else. Its key is a hash of the fields that differ from
+their defaults, so a field added later leaves the keys of all earlier records as they were. For that, a default
+never changes, and `recipe` is raised when the same fields come to mean another training.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from lib import data, models
+from lib.core import losses
+from lib.models import linearize, masking, resnet, vit
+
+OPTIMIZERS = ("sgd", "sam")
+SCHEDULES = ("constant", "inverse", "step", "cosine", "warmup_cosine")
+PRECISIONS = ("float32", "float64")
+UNRECORDED = ("missing", "failed")  # statuses, in tables, of runs that have no record
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run. Invalid values raise ValueError naming the field, the value and what is allowed.
+
+    loss: "cross_entropy"; "squared" ‖f(x) − y‖² as in Appendix A, or "mse", half of it; both summed over
+        outputs and averaged over samples, class labels made one-hot.
+    optimizer, rho, normalized: "sgd", or "sam" with radius ρ and ε = ρg/‖g‖ or, unnormalized, ε = ρg.
+    lr, schedule, warmup_steps: the initial learning rate and its course over the epochs (`loop.learning_rate`).
+    momentum, weight_decay: of the base optimizer, SGD.
+    epochs, batch_size: passes over the data and samples a step; the smaller last batch is kept.
+    seed: from which initialization, data order and augmentation derive.
+    n_train: train on the first so many samples; 0 takes all.
+    eval_every: epochs between two evaluations on the test set; the last epoch is always evaluated.
+    sparsity, pruner: the share of weights removed at initialization, and by what: "random", the same share of each
+        layer, "snip", the least important of all, or a pattern such as "2:4", which sets the share
+        (`lib.models.pruning`).
+    precision: in which weights and arithmetic are kept.
+    norm: "batch" or "group", of a network that has norms to choose, a resnet (`lib.models.resnet`).
+    batch_norm: whether a vgg11 has batch norms; it has none by default, as Appendix C linearizes it (`lib.models.vgg`).
+    patch: the side of the patches of a vit in pixels, which must tile the images (`lib.models.vit`).
+    linearize: "none", "centered" (the network minus itself at initialization), or "tangent", the model that is linear
+        in the weights around there, without its constant (`lib.models.linearize`, Appendix C).
+    alpha: the loss is ‖f(x) − y/α‖² (or half of it); with a large α a centered network is trained close to its
+        linearization. Losses are recorded as they stand here: times α² they are those of αf.
+    recipe: the version of the meaning of all other fields.
+    """
+
+    PARTS = ("run", "curves", "final", "status", "provenance")  # of its record
+
+    dataset: str = "mnist"
+    model: str = "mlp"
+    width: float = 1.0
+    loss: str = "cross_entropy"
+    optimizer: str = "sgd"
+    rho: float = 0.0
+    normalized: bool = True
+    lr: float = 0.1
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    epochs: int = 100
+    batch_size: int = 128
+    seed: int = 0
+    n_train: int = 0
+    eval_every: int = 1
+    precision: str = "float32"
+    sparsity: float = 0.0
+    pruner: str = "random"
+    norm: str = "batch"
+    batch_norm: bool = False
+    patch: int = 4
+    linearize: str = "none"
+    alpha: float = 1.0
+    recipe: int = 1
+
+    def __post_init__(self):
+        for field in fields(self):
+            object.__setattr__(self, field.name, _cast(field, getattr(self, field.name)))
+        data.check_name(self.dataset)
+        for name, allowed in _CHOICES.items():
+            _one_of(name, getattr(self, name), allowed)
+        for name, least in _LEAST.items():
+            if not getattr(self, name) >= least:
+                raise ValueError(f"{name} = {getattr(self, name)!r}: must be {least} or more")
+        if not self.lr > 0:
+            raise ValueError(f"lr = {self.lr!r}: must be more than 0")
+        if self.optimizer == "sgd" and self.rho:
+            raise ValueError(f"rho = {self.rho!r}: must be 0 for optimizer 'sgd', or take optimizer 'sam'")
+        if not self.sparsity < 1:
+            raise ValueError(f"sparsity = {self.sparsity!r}: must be in [0, 1)")
+        if self.pruner in masking.PATTERNS:
+            masking.check_pattern(self.pruner, self.sparsity)
+        if self.pruner != "random" and not self.sparsity:
+            raise ValueError(f"pruner = {self.pruner!r}: at sparsity 0 nothing is pruned; leave it at 'random'")
+        if self.sparsity and self.model == "vit":
+            message = "masks are for Linear and Conv layers, not for the attention of a vit, so it must be 0"
+            raise ValueError(f"sparsity = {self.sparsity!r}: {message}")
+        if self.pruner == "snip" and data.regression(self.dataset):
+            raise ValueError(f"pruner = 'snip': needs classes to draw samples from, and {self.dataset!r} has none")
+        for name, value in self.options.items():
+            if name not in models.OPTIONS.get(self.model, ()):
+                message = f"a {self.model} has no {name} to choose; leave it at {getattr(Run, name)!r}"
+                raise ValueError(f"{name} = {value!r}: {message}")
+        if (
+            self.model == "vit" and self.dataset in data.DATASETS
+        ):  # of others the images are not known before they are read
+            vit.check_patch(self.patch, data.shapes(self.dataset)[1])
+        if not self.alpha > 0:
+            raise ValueError(f"alpha = {self.alpha!r}: must be more than 0")
+        if self.alpha != 1 and (self.linearize == "none" or self.loss == "cross_entropy"):
+            raise ValueError(
+                f"alpha = {self.alpha!r}: scales the targets of a centered or tangent model, so that it takes "
+                "linearize = 'centered' or 'tangent' and loss = 'squared' or 'mse'"
+            )
+        if self.linearize != "none" and self.sparsity:
+            raise ValueError(f"sparsity = {self.sparsity!r}: must be 0 with linearize = {self.linearize!r}")
+        if self.linearize == "tangent" and (
+            self.batch_norm or ("norm" in models.OPTIONS.get(self.model, ()) and self.norm == "batch")
+        ):
+            message = (
+                "is of a function of one sample, and batch norm mixes those of a batch; take another network or norm"
+            )
+            raise ValueError(f"linearize = 'tangent': the tangent model {message}")
+        models.check_width(self.model, self.width)
+        if data.regression(self.dataset) and self.loss == "cross_entropy":
+            raise ValueError(
+                f"loss = {self.loss!r}: the targets of {self.dataset!r} are vectors; take 'squared' or 'mse'"
+            )
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits: the hash of the canonical JSON of the fields that differ from their defaults."""
+        differing = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        text = json.dumps(differing, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def but(self, **changes) -> "Run":
+        """This run with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def options(self) -> dict[str, str | int | bool]:
+        """The options of `models.build` that this run sets."""
+        names = ("norm", "batch_norm", "patch")
+        return {name: getattr(self, name) for name in names if getattr(self, name) != getattr(Run, name)}
+
+    def as_dict(self) -> dict:
+        """All fields, as a record stores them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def of_record(cls, record: dict) -> "Run":
+        """The run that a record is of."""
+        return cls.from_dict(record["run"])
+
+    @classmethod
+    def of_row(cls, row: Mapping) -> "Run":
+        """The run of a row of a table of `sweep`, whatever other columns there are."""
+        return cls(**{f.name: row[f.name] for f in fields(cls)})
+
+    @classmethod
+    def from_dict(cls, stored: dict) -> "Run":
+        """The run of a record, also of one written before a later field was added. ValueError for an unknown field."""
+        unknown = set(stored) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown fields {sorted(unknown)}: written by a later version of this project?")
+        return cls(**stored)
+
+
+_CHOICES = {
+    "model": models.NAMES,
+    "loss": losses.NAMES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "precision": PRECISIONS,
+    "pruner": masking.PRUNERS,
+    "norm": resnet.NORMS,
+    "linearize": linearize.FORMS,
+    "recipe": (1,),
+}
+_LEAST = {
+    "rho": 0,
+    "momentum": 0,
+    "weight_decay": 0,
+    "warmup_steps": 0,
+    "epochs": 1,
+    "batch_size": 1,
+    "seed": 0,
+    "n_train": 0,
+    "eval_every": 1,
+    "sparsity": 0,
+    "patch": 1,
+}
+
+
+def _cast(field, value):
+    """The value as the field's own type, so that width 1 and 1.0, or a NumPy number, are one run."""
+    allowed = {
+        float: lambda v: isinstance(v, numbers.Real) and not isinstance(v, bool) and math.isfinite(v),
+        int: lambda v: isinstance(v, numbers.Real) and not isinstance(v, bool) and v == int(v),
+        bool: lambda v: v in (True, False),
+        str: lambda v: isinstance(v, str),
+    }[field.type]
+    try:
+        if allowed(value):
+            return field.type(value)
+    except (OverflowError, ValueError):
+        pass
+    kind = {float: "a finite number", int: "a whole number", bool: "True or False", str: "a string"}[field.type]
+    raise ValueError(f"{field.name} = {value!r}: must be {kind}")
+
+
+def _one_of(name: str, value, allowed) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} = {value!r}: must be one of {', '.join(map(str, allowed))}")

@@ -1,0 +1,93 @@
+"""The command `python -m lib.sweep EXPERIMENT --preset P`: train a grid, or with --plan say what it would take."""
+
+import argparse
+import sys
+from concurrent.futures import BrokenExecutor
+
+import pandas
+import torch
+
+from lib.paper import experiments
+from lib.paper.experiments import figures
+from lib.runs import Measurement, Run, records
+from lib.sweep import groups
+from lib.sweep.conditions import Condition
+from lib.sweep.grid import measure, sweep
+from lib.sweep.planning import run_of, summary
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`python -m lib.sweep EXPERIMENT --preset P`: train a grid, or with --plan say what it would take."""
+    names = ", ".join(experiments.EXPERIMENTS)
+    parser = argparse.ArgumentParser(prog="python -m lib.sweep", description=main.__doc__)
+    parser.add_argument(
+        "experiment", nargs="*", metavar="EXPERIMENT", help=f"{names}; with --plan by default all figures"
+    )
+    parser.add_argument("--preset", choices=experiments.PRESETS, default="smoke")
+    parser.add_argument("--where", help="a condition that narrows the grid, such as 'width <= 1'")
+    parser.add_argument("--plan", action="store_true", help="train nothing; say what is cached, missing, and its cost")
+    parser.add_argument("--budget", help="stop cleanly within seconds, or a time such as 9m; run again to go on")
+    parser.add_argument("--device", help="cpu or cuda; by default the GPU if there is one")
+    parser.add_argument("--store", help="the folder of records")
+    given = parser.parse_args(arguments)
+    unknown = sorted(set(given.experiment) - set(experiments.EXPERIMENTS))
+    if unknown or not (given.experiment or given.plan):
+        message = f"unknown experiment {', '.join(unknown)}" if unknown else "no experiment given"
+        parser.error(f"{message}; there are {names}")
+    try:
+        if given.experiment:
+            grids = {name: experiments.EXPERIMENTS[name](given.preset) for name in given.experiment}
+        else:
+            grids = figures.grids(given.preset)
+        together = _where(list(dict.fromkeys(what for grid in grids.values() for what in grid)), given.where)
+        if given.plan:
+            kept = set(together)
+            grids = {name: [what for what in grid if what in kept] for name, grid in grids.items()}
+            if len(grids) > 1:
+                grids["all"] = together
+            _print_plan(given.preset, grids, groups.choose_device(given.device), given.store)
+            return 0
+        options = {"store": given.store, "device": given.device, "budget": given.budget}
+        made = [
+            call(part, **options)[["key", "status"]]
+            for kind, call in ((Run, sweep), (Measurement, measure))
+            if (part := [what for what in together if isinstance(what, kind)])
+        ]
+    except (OSError, ValueError, BrokenExecutor) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted; run again to go on", file=sys.stderr)
+        return 130
+    counts = pandas.concat(made)["status"].value_counts()
+    more = "; out of time, run again to go on" if "missing" in counts else ""
+    print(", ".join(f"{n} {status}" for status, n in counts.items()) + more)
+    return 1 if "failed" in counts else 0
+
+
+def _print_plan(preset: str, grids: dict, device: torch.device, store) -> None:
+    table = summary(grids, store=store, device=device)
+    table.index = [" ".join(name) if isinstance(name, tuple) else name for name in table.index]
+    unit = "core_hours: of one of its cores; hours: of all" if device.type == "cpu" else "GPU_hours: of this GPU"
+    print(f"{preset}, on {records.hardware(device)} ({unit}):")
+    print(table.round(3).to_string(na_rep=""))
+    print("A run, or a measurement, that several rows share counts in each, but once where they are summed.")
+    print(
+        "training: by timing it here. measuring: by what such measurements took that have a record, on whatever machine"
+        " they were taken; without those that have none."
+    )
+
+
+def _where(grid: list[Run | Measurement], text: str | None) -> list[Run | Measurement]:
+    """The runs, or the measurements on them, that fulfil a condition. Raises ValueError if none does."""
+    if text is None:
+        return grid
+    condition = Condition(text)
+    kept = [what for what in grid if condition(run_of(what).as_dict())]
+    if not kept:
+        raise ValueError(f"condition {text!r}: no run of the grid fulfils it")
+    return kept
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""The one door to training: give it a grid of runs, get a table back.
+
+`sweep` looks each run up in the store of records and trains what is missing, whole groups at once, over the cores of
+this machine or any `concurrent.futures` executor. It may be killed at any moment, stopped by a budget, or started
+several times on one store: finished runs are found, unfinished ones go on from their checkpoint, and a run that
+another process is at is waited for, not repeated. `python -m lib.sweep EXPERIMENT --preset P` does the same.
+"""
+
+import time
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from pathlib import Path
+
+import pandas
+import torch
+
+from lib.runs import Measurement, Run, records
+from lib.sweep import groups
+from lib.sweep.rounds import make_missing
+
+
+def sweep(
+    runs: Iterable[Run],
+    *,
+    train: bool = True,
+    store: str | Path | None = None,
+    device: str | torch.device | None = None,
+    budget: float | str | None = None,
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> pandas.DataFrame:
+    """Train the runs that have no record yet, then return the table of all, one row a run in the order given.
+
+    train: False only reads; runs without a record have status "missing".
+    store: the folder of records; by default `data/records/` (`data/records/digits/` for the stand-in digits).
+    device: "cpu" or "cuda"; by default the GPU if there is one.
+    budget: seconds, or "90s", "9m", "2h": stop cleanly before so much time is up; the rest stays "missing".
+    executor: where groups of runs are trained; by default one process a core on the CPU, here on a GPU. Its workers
+        need this code, the data, and the store, all under the same paths.
+    progress: show a progress line (never under CI=true).
+
+    The columns are the fields of `Run`, `key`, `status` ("done", "diverged", "missing", "failed"), the final numbers
+    (NaN where there are none), `curves` (a dictionary of lists) and `provenance` (a dictionary); both None where the
+    run has no record. "failed" is a run whose worker process died each time: with its group, with its group and nothing
+    beside it, and by itself with the plainest engine. A FailedWarning names it; the next call tries it again.
+
+    Raises StoreError (read-only or full store), DataUnavailable, ValueError (a budget that is no time, a device that
+    is none), TypeError (an executor that is none), and whatever stopped a group of runs, after the other groups have
+    ended; of a given executor, BrokenExecutor if its workers died.
+
+    >>> import tempfile
+    >>> run = Run(dataset="digits", width=0.03, epochs=1, n_train=64)
+    >>> with tempfile.TemporaryDirectory() as store:
+    ...     table = sweep([run], store=store, device="cpu", progress=False)
+    >>> table["status"].tolist()
+    ['done']
+    """
+    runs = list(runs)
+    deadline = None if budget is None else time.time() + parse_seconds(budget)
+    _check_executor(executor)
+    failed = {}
+    if train:
+        failed = make_missing(runs, store, groups.choose_device(device), deadline, executor, progress)
+    rows = [_row(run, records.read(groups.store_of(store, run), run), run in failed) for run in runs]
+    return pandas.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(FINAL, float))
+
+
+def measure(
+    measurements: Iterable[Measurement],
+    *,
+    train: bool = True,
+    store: str | Path | None = None,
+    device: str | torch.device | None = None,
+    budget: float | str | None = None,
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> pandas.DataFrame:
+    """Take the measurements that have no record yet, training the networks whose weights are not at hand, then return
+    the table of all, one row a measurement in the order given. Arguments and errors are those of `sweep`.
+
+    Weights are kept beside the checkpoints, so that another measurement on a network needs no training where it was
+    trained. The columns are the fields of `Run`, `kind`, `run_key`, `key`, `status` ("done", "missing", "failed", or
+    "diverged" where the run did), what was measured by its names, and `provenance`.
+    """
+    measurements = list(measurements)
+    deadline = None if budget is None else time.time() + parse_seconds(budget)
+    _check_executor(executor)
+    failed = {}
+    if train:
+        failed = make_missing(measurements, store, groups.choose_device(device), deadline, executor, progress)
+    return pandas.DataFrame([_measured(m, groups.store_of(store, m.run), m.run in failed) for m in measurements])
+
+
+def _measured(measurement: Measurement, folder: Path, failed: bool) -> dict:
+    run, record = measurement.run, records.read(folder, measurement)
+    names = {"kind": measurement.kind, "run_key": run.key, "key": measurement.key}
+    if record is None:
+        trained = records.read(folder, run)
+        status = "diverged" if trained and trained["status"] == "diverged" else "failed" if failed else "missing"
+        return {**run.as_dict(), **names, "status": status, "provenance": None}
+    parts = {name: record[name] for name in ("status", "provenance")}
+    return {**run.as_dict(), **names, **parts, **record["values"]}
+
+
+def _check_executor(executor) -> None:
+    if executor is not None and not isinstance(executor, Executor):
+        raise TypeError(
+            f"executor = {executor!r}: must be a concurrent.futures.Executor; dask's is client.get_executor()"
+        )
+
+
+FINAL = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "test_accuracy_even", "test_accuracy_odd")
+COLUMNS = (*Run().as_dict(), "key", "status", *FINAL, "curves", "provenance")
+
+
+def _row(run: Run, record: dict | None, failed: bool) -> dict:
+    status = "failed" if failed else "missing"
+    row = {**run.as_dict(), "key": run.key, "status": status, "curves": None, "provenance": None}
+    if record:
+        final = {name: record["final"].get(name) for name in FINAL}
+        row |= {name: record[name] for name in ("status", "curves", "provenance")} | final
+    return row
+
+
+def parse_seconds(budget: float | str) -> float:
+    """A time such as 540, "540", "90s", "9m" or "2h" in seconds. Raises ValueError for anything else."""
+    text = str(budget).strip()
+    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
+    try:
+        value = float(text[:-1]) * unit if unit else float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"budget = {budget!r}: must be seconds or a time such as '90s', '9m', '2h'")
+    return value

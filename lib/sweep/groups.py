@@ -1,0 +1,156 @@
+"""What trains together, and where: groups of runs, the store they are filed in, the files of their work in progress.
+
+Beside the records of a store lies a folder `checkpoints`. There a group under way has NAME.runs (its members),
+NAME.progress (the epoch it is at, and the process), NAME.pt (its checkpoint) and NAME.here (while the process that
+asked for it trains it, and would die with it). KEY.lock is a process's claim on a run, KEY.weights what a run trained
+on which something is measured, and *.check say which engines can be trusted here (`lib.sweep.selfcheck`). All of it may
+be deleted; at worst, work is done again. A group keeps its members when it is taken up again, whatever is asked for
+then, as the last bits of a run depend on the size of the stack that it trains in.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from lib.core import paths
+from lib.runs import Measurement, Run, parameter_count, records
+from lib.training import engines
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that are trained together, the store of their records, and the folder of their work in progress.
+
+    measurements: what is to be measured on the networks of some of them.
+    plain: whether the plainest engine trains it, where the usual one cannot be trusted.
+    """
+
+    runs: tuple[Run, ...]
+    store: Path
+    folder: Path
+    measurements: tuple[Measurement, ...] = ()
+    plain: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of its files: the hash of the keys of its runs, and of its being plain."""
+        keys = [run.key for run in self.runs] + ["plain"] * self.plain
+        return hashlib.sha256(" ".join(keys).encode()).hexdigest()[:16]
+
+    def description(self) -> str:
+        """What it trains, in words."""
+        run, keys = self.runs[0], ", ".join(run.key for run in self.runs[:3])
+        more = f" and {len(self.runs) - 3} more" if len(self.runs) > 3 else ""
+        return f"{run.model} of width {run.width:g} on {run.dataset} ({keys}{more})"
+
+    def members(self) -> list["Group"]:
+        """Each run, with what is measured on it, as a plain group of its own."""
+        return [
+            replace(self, runs=(run,), measurements=tuple(m for m in self.measurements if m.run == run), plain=True)
+            for run in self.runs
+        ]
+
+    def file(self, ending: str) -> Path:
+        """The group's file of work in progress with this ending."""
+        return self.folder / f"{self.name}.{ending}"
+
+    def lock(self, run: Run) -> Path:
+        """The file whose lock is the claim on a run."""
+        return self.folder / f"{run.key}.lock"
+
+    def weights(self, run: Run) -> Path:
+        """The file of the weights of a member that is measured."""
+        return self.folder / f"{run.key}.weights"
+
+    def missing(self) -> list[Run]:
+        """The members that have no record yet, or no weights though something is to be measured on them."""
+        unmeasured = {measurement.run for measurement in self.unmeasured()}
+        return [
+            run
+            for run in self.runs
+            if records.read(self.store, run, warn=False) is None
+            or (run in unmeasured and not self.weights(run).exists())
+        ]
+
+    def unmeasured(self) -> list[Measurement]:
+        """The measurements that have no record yet, without those on diverged networks, which have none to measure."""
+        return [m for m in self.measurements if wanting(self.store, m)]
+
+    def checkpointed(self) -> int:
+        """The epochs that its checkpoint holds; 0 where there is none, or a damaged one."""
+        with contextlib.suppress(Exception):  # whatever a damaged file makes torch raise
+            return torch.load(self.file("pt"), map_location="cpu", mmap=True, weights_only=True)["epochs"]
+        return 0
+
+    def clear(self) -> None:
+        """Remove what a finished group leaves, and what processes left that were killed while writing for it."""
+        stale = [file for run in self.runs for file in self.store.glob(f"{run.key}.*.tmp")]
+        for file in [*self.folder.glob(f"{self.name}.*"), *map(self.lock, self.runs), *stale]:
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+def store_of(store: str | Path | None, what: Run | Measurement) -> Path:
+    """The folder of its record in the given store, or in the default one."""
+    return paths.records(what.dataset) if store is None else Path(store).absolute()
+
+
+def folder_of(store: str | Path | None) -> Path:
+    """The folder of work in progress of the given store, or of the default one."""
+    return paths.checkpoints() if store is None else Path(store).absolute() / "checkpoints"
+
+
+def wanting(store: Path, what: Run | Measurement, *, warn: bool = False) -> bool:
+    """Whether a store has no record of it and might have one: there is nothing to measure where a run diverged."""
+    if records.read(store, what, warn=warn) is not None:
+        return False
+    run = records.read(store, what.run, warn=False) if isinstance(what, Measurement) else None
+    return run is None or run["status"] != "diverged"
+
+
+def gather(missing: Sequence[Run | Measurement], store: str | Path | None, device: torch.device) -> list[Group]:
+    """The missing runs, and those that are to be measured, in groups: those begun before as they were, then what
+    `engines.partition` puts together. The costliest comes first."""
+    measurements = [what for what in missing if isinstance(what, Measurement)]
+    runs = list(dict.fromkeys(what.run if isinstance(what, Measurement) else what for what in missing))
+    begun = [group for group in _begun(store) if not set(group.runs).isdisjoint(runs)]
+    left = [run for run in runs if not any(run in group.runs for group in begun)]
+    fresh = [_group(members, store) for members in engines.partition(left, device)]
+    groups = [
+        replace(group, measurements=tuple(m for m in measurements if m.run in group.runs)) for group in begun + fresh
+    ]
+    return sorted(groups, key=lambda group: -sum(map(cost, group.runs)))
+
+
+def _group(members: Sequence[Run], store: str | Path | None) -> Group:
+    return Group(tuple(members), store_of(store, members[0]), folder_of(store))
+
+
+def _begun(store: str | Path | None) -> Iterator[Group]:
+    """The groups with a checkpoint, or with some of the records that they were to write."""
+    for file in sorted(folder_of(store).glob("*.runs")):
+        with contextlib.suppress(OSError, ValueError, TypeError, IndexError):
+            group = _group([Run.from_dict(run) for run in json.loads(file.read_text())], store)
+            if group.name == file.stem and (group.file("pt").exists() or len(group.missing()) < len(group.runs)):
+                yield group
+
+
+def cost(run: Run) -> float:
+    """Roughly the work of a run, in any unit: parameters × gradients × epochs."""
+    return parameter_count.parameters(run) * (1 + (run.rho > 0)) * run.epochs
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """The device of that name, or by default the GPU if there is one. Raises ValueError for what is no device."""
+    try:
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        chosen = None
+    if chosen is None or chosen.type not in ("cpu", "cuda"):
+        raise ValueError(f"device = {device!r}: must be 'cpu' or 'cuda'")
+    return chosen

@@ -1,0 +1,138 @@
+"""Worker processes on this machine, each at one group at a time: one that dies costs its own group and no other.
+
+Each worker is an executor of loky's with a single process, so that it is known which group a process was at when it
+died, and of what. Idle workers are kept for the next call, as it takes seconds to start one; they end by themselves.
+"""
+
+import atexit
+import concurrent.futures
+import contextlib
+import os
+import re
+import signal
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
+
+import torch
+from loky import ProcessPoolExecutor
+
+from lib.core import paths
+from lib.sweep.groups import Group
+from lib.sweep.worker import work
+
+POLL_SECONDS = 0.5
+IDLE_SECONDS = 20
+STALL_SECONDS = 1200.0
+STALL_EPOCHS = 20  # so many times an average epoch without the end of another
+NATIVE = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGTRAP", "SIGSYS")  # the process damaged itself
+
+_idle: list[tuple[str, ProcessPoolExecutor]] = []  # each with the folder of data that it was started for
+
+
+class WorkerDied(Exception):
+    """The process that trained a group died. cause: a signal such as "SIGSEGV", or "exit code 1"."""
+
+    def __init__(self, cause: str):
+        super().__init__(cause)
+        self.cause = cause
+
+    @property
+    def native(self) -> bool:
+        """Whether the process damaged itself, so that what it wrote last is not to be trusted."""
+        return self.cause in NATIVE
+
+    def __str__(self) -> str:
+        if self.native:
+            return f"of {self.cause}, a crash of native code"
+        if self.cause == signal.SIGKILL.name:
+            return f"of {self.cause}: somebody killed it, or the system did for want of memory"
+        return f"of {self.cause}"
+
+
+def run(
+    batch: Sequence[Group],
+    device: torch.device,
+    deadline: float | None,
+    processes: int,
+    tick: Callable[[], None] = lambda: None,
+) -> list[str | Exception]:
+    """Have every group trained once by `lib.sweep.worker`, so many at a time; what became of each, in order: the
+    outcome of `work`, the error that stopped it, or WorkerDied.
+
+    tick: called now and then. Warns of a group in which no epoch ends for long. All workers are killed if this call is
+    interrupted; what they have done is in their checkpoints.
+    """
+    waiting, outcomes, watch = deque(enumerate(batch)), [None] * len(batch), _Watch()
+    busy: dict[concurrent.futures.Future, tuple[int, ProcessPoolExecutor]] = {}
+    data = str(paths.data())  # a worker keeps the environment that it was started in
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < processes:
+                i, group = waiting.popleft()
+                worker = _take(data)
+                busy[worker.submit(work, group, device, deadline, os.getpid())] = i, worker
+            ended = concurrent.futures.wait(busy, POLL_SECONDS, concurrent.futures.FIRST_COMPLETED).done
+            for future in ended:
+                i, worker = busy.pop(future)
+                outcomes[i] = _outcome(future)
+                if isinstance(outcomes[i], WorkerDied):
+                    worker.shutdown()
+                else:
+                    _idle.append((data, worker))
+            watch.warn_of_stalls([batch[i] for i, _ in busy.values()])
+            tick()
+    except BaseException:
+        for _, worker in busy.values():
+            worker.shutdown(kill_workers=True)
+        raise
+    return outcomes
+
+
+@atexit.register
+def _end() -> None:
+    for _, worker in _idle:
+        worker.shutdown(kill_workers=True)
+
+
+def _take(data: str) -> ProcessPoolExecutor:
+    """An idle worker that reads its data from that folder, or a new one."""
+    for i, (folder, worker) in enumerate(_idle):
+        if folder == data:
+            del _idle[i]
+            return worker
+    return ProcessPoolExecutor(1, timeout=IDLE_SECONDS, env={"SAM_DATA": data})
+
+
+def _outcome(future: concurrent.futures.Future) -> str | Exception:
+    error = future.exception()
+    if isinstance(error, BrokenExecutor):
+        cause = re.search(r"\{([A-Z]\w+)\((-?\d+)\)", str(error))  # loky lists in braces how its workers ended
+        name = f"exit code {cause[2]}" if cause and cause[1] == "EXIT" else cause and cause[1]
+        return WorkerDied(name or "an unknown cause")
+    return error or future.result()
+
+
+class _Watch:
+    """Warns once of each group in which no epoch has ended for long: a worker may hang where another would crash."""
+
+    def __init__(self):
+        self._began, self._warned = time.time(), set()
+
+    def warn_of_stalls(self, groups: Sequence[Group]) -> None:
+        for group in groups:
+            with contextlib.suppress(OSError, ValueError):
+                file = group.file("progress")
+                epoch, pid = map(int, file.read_text().split())
+                changed = max(file.stat().st_mtime, self._began)
+                usual = (changed - self._began) / max(epoch, 1)
+                still = time.time() - changed
+                if still > max(STALL_SECONDS, STALL_EPOCHS * usual) and group.name not in self._warned:
+                    self._warned.add(group.name)
+                    warnings.warn(
+                        f"no epoch has ended for {still / 60:.0f} minutes in the group of {group.description()}; if "
+                        f"its worker hangs, `kill {pid}`, and the group is tried again",
+                        stacklevel=2,
+                    )

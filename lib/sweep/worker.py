@@ -1,0 +1,144 @@
+"""One group of runs, in whatever process of whatever machine: claim it, train it, measure it, file the records.
+
+A claim is a lock on a file, which the kernel drops when its process dies, so that it never outlives its owner.
+"""
+
+import contextlib
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable
+
+import torch
+from filelock import FileLock, Timeout
+
+from lib.core import ambient, files, interruption
+from lib.runs import Run, records
+from lib.runs.measurement import KINDS, Measurement
+from lib.sweep import groups, selfcheck
+from lib.sweep.groups import Group
+from lib.sweep.planning import epoch_seconds
+from lib.training import engines, fitting
+from lib.training.batches import Batches
+
+DONE, BUSY, STOPPED = "done", "busy", "stopped"
+SPARE = 1.5  # an epoch may take longer than the one before, and evaluations follow the last
+PROMPT = 1.0  # seconds that a step of a measurement may take, between which it is given up
+
+
+def work(
+    group: Group,
+    device: torch.device,
+    deadline: float | None,
+    parent: int | None = None,
+    tick: Callable[[], None] = lambda: None,
+) -> str:
+    """Train and measure one group and file its records: "done"; or "busy", as another process is at it, or "stopped"
+    in time.
+
+    An engine that fails its self-check on this machine (`lib.sweep.selfcheck`) is not used: every run is then trained
+    by itself with the plainest one.
+
+    deadline: by `time.time()`; training stops, checkpointed, when there is no time for another epoch. A measurement
+        that is under way then is given up; the weights that it needs stay.
+    parent: stop also once the process of this number is no longer this one's parent.
+    tick: called before each epoch.
+
+    Raises StoreError, DataUnavailable.
+    """
+    records.commit()  # of the code that trains, which may have been edited when it has
+    if not group.plain and group.missing() and not selfcheck.passed(group.runs, device, group.folder):
+        outcomes = [work(member, device, deadline, parent, tick) for member in group.members()]
+        group.clear()
+        return next((outcome for outcome in (STOPPED, BUSY) if outcome in outcomes), DONE)
+    here = group.file("here")
+    with contextlib.ExitStack() as claims:
+        with records.writing(group.folder):
+            try:
+                # In the order of keys, so that of two processes that want the same runs one gets them all.
+                wanted = {*group.missing(), *(measurement.run for measurement in group.unmeasured())}
+                for run in sorted(wanted, key=lambda run: run.key):
+                    claims.enter_context(FileLock(group.lock(run), timeout=0))
+            except Timeout:
+                return BUSY
+        _discard_damaged(group)
+        try:
+            if parent is None:
+                with records.writing(group.folder):
+                    here.touch()
+            if group.missing():
+                trained = _fit(group, device, deadline, parent, tick)
+                for record in trained:
+                    if groups.wanting(group.store, Run.of_record(record)):
+                        records.write(group.store, record)
+            for measurement in group.unmeasured():
+                with interruption.stopping(lambda: is_past(deadline, PROMPT)):
+                    taken = take(group, measurement, device)
+                records.write(group.store, taken)
+                tick()
+        except (fitting.Stopped, interruption.Interrupted):
+            return STOPPED
+        finally:
+            with contextlib.suppress(OSError):
+                here.unlink()
+        group.clear()
+        return DONE
+
+
+def _fit(group: Group, device: torch.device, deadline, parent, tick) -> list[dict]:
+    expected = epoch_seconds(group, device) if deadline is not None and not is_past(deadline) else 0.0
+    if is_past(deadline, SPARE * expected):
+        raise fitting.Stopped
+
+    def stop(epoch: int, last: float) -> bool:
+        with records.writing(group.folder):
+            group.file("progress").write_text(f"{epoch} {os.getpid()}")
+        tick()
+        return (parent is not None and os.getppid() != parent) or is_past(deadline, SPARE * (last or expected))
+
+    with ambient.exactly(device):
+        engine = engines.engine(group.runs, device, plain=group.plain)
+        if not group.plain:  # so that next time the usual engine is tried again
+            with records.writing(group.folder):
+                files.replace(group.file("runs"), json.dumps([run.as_dict() for run in group.runs]))
+        trained = fitting.fit(engine, checkpoint=group.file("pt"), stop=stop)
+    for i, run in enumerate(group.runs):
+        if any(measurement.run == run for measurement in group.measurements):
+            fitting.save(engine.network(i).state_dict(), group.weights(run))
+    return trained
+
+
+def _discard_damaged(group: Group) -> None:
+    """Remove weights that cannot be read, so that their run is trained again."""
+    for run in {measurement.run for measurement in group.unmeasured()}:
+        file = group.weights(run)
+        if file.exists():
+            try:
+                fitting.load(file, torch.device("cpu"))
+            except Exception as error:  # whatever a damaged file makes torch raise
+                warnings.warn(f"{file}: cannot be read ({fitting.reason(error)}); trained again", stacklevel=2)
+                with records.writing(group.folder):
+                    file.unlink()
+
+
+def take(group: Group, measurement: Measurement, device: torch.device) -> dict:
+    """The record of a measurement on a member of the group, from the weights that its training left."""
+    run, began = measurement.run, time.monotonic()
+    with ambient.exactly(device):
+        batches = Batches(run, device)
+        before, after = (batches.network(run)[0].eval() for _ in range(2))
+        after.load_state_dict(fitting.load(group.weights(run), device))
+        values = KINDS[measurement.kind](before, after, batches, run, **measurement.options)
+        result = records.provenance(device)
+    return {
+        "measurement": measurement.as_dict(),
+        "values": values,
+        "status": "done",
+        "provenance": {**result, "seconds": round(time.monotonic() - began, 3)},
+    }
+
+
+def is_past(deadline: float | None, spare: float = 0.0) -> bool:
+    """Whether the deadline is less than `spare` seconds away."""
+    return deadline is not None and time.time() + spare >= deadline

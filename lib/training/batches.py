@@ -1,0 +1,137 @@
+"""A run's data on a device, batch by batch in the order of its seed, and its network as it starts.
+
+Data that fit are standardized once, or padded once and augmented a batch at a time (`Batches`); images that do not are
+decoded as they are needed (`StreamedBatches`).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from lib import data, models
+from lib.core import losses
+from lib.core.seeds import generator
+from lib.data import augment, streaming
+from lib.models import linearize, masking, pruning
+from lib.runs import Run
+
+EVALUATION_BATCH = 2000
+
+
+class Batches:
+    """A run's data on a device: standardized once, or padded once and augmented a batch at a time.
+
+    train, test: pairs of inputs and labels (or regression targets), in the run's precision.
+    """
+
+    def __init__(self, run: Run, device: torch.device):
+        train, test = data.load(run.dataset, "train"), data.load(run.dataset, "test")
+        n = self._describe(run, device, train, tuple(train.x.shape[1:]))
+        self.augmented = data.augmented(run.dataset)
+        self.test = self._place(test.x), self._targets(test.y)
+        if self.augmented:
+            self.padded, self._raw = augment.pad(train.x[:n].to(device)), train.x[:n]
+            self.train = None, self._targets(train.y[:n])
+        else:
+            self.train = self._place(train.x[:n]), self._targets(train.y[:n])
+
+    def _describe(self, run: Run, device: torch.device, train, in_shape: tuple[int, ...]) -> int:
+        """Take down what is known before any input is read; how many samples to train on."""
+        self.run, self.device, self.dtype = run, device, getattr(torch, run.precision)
+        n = run.n_train or len(train.y)
+        if n > len(train.y):
+            raise ValueError(f"n_train = {n}: {run.dataset} has {len(train.y)} training samples")
+        self.n, self.classes, self.in_shape = n, train.classes, in_shape
+        self.steps_per_epoch = -(-n // run.batch_size)
+        return n
+
+    def _place(self, x):
+        return data.standardize(x.to(self.device), self.run.dataset, dtype=self.dtype)
+
+    def _targets(self, y):
+        return y.to(self.device, self.dtype if y.is_floating_point() else torch.int64)
+
+    def loss_target(self, y: torch.Tensor) -> torch.Tensor:
+        """What the run's loss compares the output with (`losses.target`), divided by its α (Appendix C)."""
+        target = losses.target(self.run.loss, y, self.classes, self.dtype)
+        return target if self.run.alpha == 1 else target / self.run.alpha
+
+    def network(self, run: Run) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+        """The run's network at initialization, on the device, and its mask; what the mask removes is 0."""
+        shape = dict(width=run.width, in_shape=self.in_shape, classes=self.classes)
+        model = models.build(run.model, **shape, seed=run.seed, **run.options)
+        model = model.to(self.device, self.dtype)
+        masks = pruning.masks_of(run, model, self)
+        return linearize.wrap(masking.apply(model, masks), run.linearize), masks
+
+    def balanced(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The first `count`/classes training samples of each class, as they are evaluated."""
+        index = self._first_of_each(count)
+        x = self._place(self._raw[index]) if self.train[0] is None else self.train[0][index.to(self.device)]
+        return x, self.train[1][index.to(self.device)]
+
+    def _first_of_each(self, count: int) -> torch.Tensor:
+        y = self.train[1].cpu()
+        return torch.cat([(y == label).nonzero().flatten()[: count // self.classes] for label in range(self.classes)])
+
+    def epoch(self, seed: int, epoch: int):
+        """Yield the batches (x, y) of an epoch in the order, and with the augmentation, of `seed`."""
+        order = self.order(seed, epoch)
+        if self.augmented:
+            draws = augment.draw(self.n, generator(seed, "augmentation", epoch))
+            offsets, flips = (d.to(self.device) for d in draws)
+        for start in range(0, self.n, self.run.batch_size):
+            index = order[start : start + self.run.batch_size]
+            if self.augmented:
+                batch = slice(start, start + len(index))
+                x = augment.apply(self.padded, index, offsets[batch], flips[batch])
+                x = data.standardize(x, self.run.dataset, dtype=self.dtype)
+            else:
+                x = self.train[0][index]
+            yield x, self.train[1][index]
+
+    def order(self, seed: int, epoch: int) -> torch.Tensor:
+        """The permutation of the training samples in which `seed` sees them in `epoch`."""
+        return torch.randperm(self.n, generator=generator(seed, "order", epoch)).to(self.device)
+
+    def chunks(self, split: str):
+        """Yield the samples of a split as they are evaluated: in order, not augmented."""
+        x, y = self.test if split == "test" else self.train
+        for start in range(0, len(y), EVALUATION_BATCH):
+            part = slice(start, start + EVALUATION_BATCH)
+            yield (self._place(self._raw[part]) if x is None else x[part]), y[part]
+
+
+class StreamedBatches(Batches):
+    """A run's data where no memory holds it: batches of images that are decoded as they are needed
+    (`lib.data.streaming`).
+
+    processes: how many decode, by default `streaming.workers`.
+    """
+
+    def __init__(self, run: Run, device: torch.device, processes: int | None = None):
+        self.images = {split: streaming.listing(run.dataset, split) for split in data.SPLITS}
+        train, test = self.images["train"], self.images["test"]
+        n = self._describe(run, device, train, streaming.SHAPE)
+        self.train, self.test = (None, self._targets(train.y[:n])), (None, self._targets(test.y))
+        self.processes = streaming.workers(device) if processes is None else processes
+
+    def balanced(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        index = self._first_of_each(count)
+        return next(self._stream("train", [index])), self.train[1][index.to(self.device)]
+
+    def epoch(self, seed: int, epoch: int):
+        batches = self.order(seed, epoch).split(self.run.batch_size)
+        images = self._stream("train", batches, seed=seed, epoch=epoch)
+        yield from zip(images, (self.train[1][index] for index in batches), strict=True)
+
+    def chunks(self, split: str):
+        y = (self.test if split == "test" else self.train)[1]
+        # As many as to train on: EVALUATION_BATCH images of this size, with their activations, fill most GPUs.
+        batches = torch.arange(len(y)).split(self.run.batch_size)
+        yield from zip(self._stream(split, batches), y.split(self.run.batch_size), strict=True)
+
+    def _stream(self, split: str, batches: Sequence[torch.Tensor], **drawn: int):
+        for x in streaming.stream(self.images[split], batches, self.device, processes=self.processes, **drawn):
+            yield self._place(x)

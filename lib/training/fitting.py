@@ -1,0 +1,165 @@
+"""From an engine to records: its epochs, its checkpoints, and what is measured after the last one.
+
+Training curves are means over an epoch's batches of the loss and the accuracy at w, before each step; what `final`
+holds is measured after the last epoch.
+"""
+
+import math
+import time
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from lib.core import files
+from lib.runs import Run, records
+
+CHECKPOINT_SECONDS = 15.0  # what a kill may cost at most, beside the epoch under way
+
+
+class Stopped(Exception):
+    """Training stopped before its end, with a checkpoint to go on from."""
+
+
+def fit(engine, *, checkpoint: Path | None = None, stop: Callable[[int, float], bool] | None = None) -> list[dict]:
+    """Train `engine.runs` to the end and return their records, in order.
+
+    checkpoint: a file to go on from, if it is there, and to write to every CHECKPOINT_SECONDS.
+    stop: called before each epoch with its number and the seconds the last one took; if it is true, training is
+        checkpointed and Stopped is raised.
+
+    A run whose loss is no longer finite is "diverged": its curves end with the last finite epoch, its final
+    numbers are None, and the runs beside it go on.
+    """
+    state = _load(checkpoint, engine)
+    curves, diverged, seconds = state["curves"], state["diverged"], state["seconds"]
+    saved = time.monotonic()
+    last = 0.0
+    for epoch in range(state["epochs"], engine.runs[0].epochs):
+        if stop and stop(epoch, last):
+            _save(checkpoint, engine, epoch, curves, diverged, seconds)
+            raise Stopped
+        began = time.monotonic()
+        _one_epoch(engine, epoch, curves, diverged)
+        last = time.monotonic() - began
+        seconds += last
+        if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
+            _save(checkpoint, engine, epoch + 1, curves, diverged, seconds)
+            saved = time.monotonic()
+        if all(diverged):
+            break
+    began = time.monotonic()
+    final = [_final(*parts) for parts in zip(engine.evaluate("train"), engine.evaluate("test"), strict=True)]
+    seconds += time.monotonic() - began
+    return [
+        _record(engine, run, kept, c, f, d or not _finite(f), seconds)
+        for run, kept, c, f, d in zip(engine.runs, engine.kept, curves, final, diverged, strict=True)
+    ]
+
+
+def _one_epoch(engine, epoch: int, curves: list[dict], diverged: list[bool]) -> None:
+    trained = engine.epoch(epoch)
+    run = engine.runs[0]
+    evaluated = (epoch + 1) % run.eval_every == 0 or epoch + 1 == run.epochs
+    tested = engine.evaluate("test") if evaluated else [{"loss": None, "accuracy": None}] * len(curves)
+    for i, (curve, (loss, accuracy), test) in enumerate(zip(curves, trained, tested, strict=True)):
+        diverged[i] = diverged[i] or not math.isfinite(loss)
+        if not diverged[i]:
+            row = (epoch + 1, loss, accuracy, _or_none(test["loss"]), test["accuracy"])
+            for name, value in zip(CURVES, row, strict=True):
+                curve[name].append(value)
+
+
+CURVES = ("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
+
+
+def _or_none(value):
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _final(train: dict, test: dict) -> dict:
+    return {"train_loss": train["loss"], "train_accuracy": train["accuracy"]} | {
+        f"test_{name}": value for name, value in test.items()
+    }
+
+
+def _finite(final: dict) -> bool:
+    return math.isfinite(final["train_loss"]) and math.isfinite(final["test_loss"])
+
+
+def _record(engine, run: Run, kept: dict, curves: dict, final: dict, diverged: bool, seconds: float) -> dict:
+    # Two gradients a SAM step, but one step: the rate is of optimizer steps of the whole group.
+    steps = len(engine.runs) * run.epochs * engine.data.steps_per_epoch
+    return {
+        "run": run.as_dict(),
+        "curves": curves,
+        "final": dict.fromkeys(final) if diverged else final,
+        "status": "diverged" if diverged else "done",
+        "provenance": {
+            **records.provenance(engine.device),
+            "engine": engine.name,
+            "group": len(engine.runs),
+            "seconds": round(seconds / len(engine.runs), 3),
+            "steps_per_second": round(steps / seconds, 1),
+            **({"kept": kept, "collapsed": [name for name, count in kept.items() if not count]} if kept else {}),
+        },
+    }
+
+
+def _save(checkpoint: Path | None, engine, epochs: int, curves, diverged, seconds: float) -> None:
+    if checkpoint is None:
+        return
+    state = {"engine": engine.state_dict(), "keys": [run.key for run in engine.runs], "epochs": epochs}
+    state["digests"] = engine.digests  # a mask that SNIP chose elsewhere may differ in weights of nearly equal score
+    save({**state, "curves": curves, "diverged": diverged, "seconds": seconds}, checkpoint)
+
+
+def save(state: dict, file: Path) -> None:
+    """Write tensors to a file in one go. Raises StoreError if its folder is read-only or full."""
+    try:
+        with files.replacing(file) as out:
+            torch.save(state, out)
+    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
+        raise records.cannot_write(file.parent, error) from error
+
+
+def load(file: Path, device: torch.device) -> dict:
+    """What `save` wrote, on the device. Raises whatever a damaged file makes torch raise."""
+    with zipfile.ZipFile(file) as archive:  # torch.load ignores the checksums that torch.save writes
+        if archive.testzip():
+            raise ValueError("a checksum is wrong")
+    return torch.load(file, map_location=device, weights_only=True)
+
+
+def reason(error: Exception) -> str:
+    """The first line of what an error says, or else its name."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _load(checkpoint: Path | None, engine) -> dict:
+    """The state to go on from: the checkpoint's, or a fresh one where there is none or none that can be read."""
+    fresh = {
+        "epochs": 0,
+        "curves": [{name: [] for name in CURVES} for _ in engine.runs],
+        "diverged": [False] * len(engine.runs),
+        "seconds": 0.0,
+    }
+    if checkpoint is None or not checkpoint.exists():
+        return fresh
+    try:
+        state = load(checkpoint, engine.device)
+        result = {name: state[name] for name in fresh}
+        if state["keys"] != [run.key for run in engine.runs]:
+            raise ValueError("it is of other runs")
+        if state.get("digests", engine.digests) != engine.digests:
+            raise ValueError("its masks are not those that this machine chooses")
+        engine.load_state_dict(state["engine"])
+    except Exception as error:  # whatever a damaged file makes torch raise
+        warnings.warn(
+            f"{checkpoint}: cannot be read ({reason(error)}); its runs start again from epoch 0", stacklevel=2
+        )
+        engine.__init__(engine.runs, engine.device)
+        return fresh
+    return result

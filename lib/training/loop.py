@@ -1,0 +1,119 @@
+"""One training run from its specification to its record: the reference that every faster engine must agree with.
+
+`Loop` trains one run of any network with autograd and `lib.sam.SAM`, step by step.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from lib import data
+from lib.core import losses
+from lib.models import masking
+from lib.runs import Run
+from lib.sam import SAM
+from lib.training.batches import Batches, StreamedBatches
+from lib.training.schedule import learning_rate
+
+CONVOLUTIONAL = ("resnet18", "resnet50", "vgg11")
+WIDE = 8  # filters from which on these are faster on a CPU, by a third or more, with channels last
+
+
+class Loop:
+    """One run, any network: autograd and the SAM optimizer, a step at a time."""
+
+    name = "loop"
+    channels_last = True  # where that is faster
+
+    def __init__(self, runs: Sequence[Run], device: torch.device):
+        (self.run,) = self.runs = list(runs)
+        run, self.device = self.run, device
+        self.data = (StreamedBatches if data.streamed(run.dataset) else Batches)(run, device)
+        self.model, masks = self.data.network(run)
+        if self.channels_last and device.type == "cpu" and run.model in CONVOLUTIONAL and run.width >= WIDE:
+            self.model.to(memory_format=torch.channels_last)
+        parameters = dict(self.model.named_parameters())
+        self.masked = [(parameters[name], mask) for name, mask in masks.items()]
+        self.kept, self.digests = [masking.kept(masks)], [masking.digest(masks)]
+        self.optimizer = SAM(
+            self.model.parameters(),
+            torch.optim.SGD,
+            rho=run.rho,
+            normalized=run.normalized,
+            model=self.model,
+            lr=run.lr,
+            momentum=run.momentum,
+            weight_decay=run.weight_decay,
+        )
+        self.total = torch.zeros((), dtype=torch.float64, device=device)
+        self.hits = torch.zeros((), dtype=torch.int64, device=device)
+
+    def epoch(self, epoch: int) -> list[tuple[float, float | None]]:
+        """Train one epoch; for each run the mean loss and the accuracy at w."""
+        self.model.train()
+        self.total.zero_()
+        self.hits.zero_()
+        for i, (x, y) in enumerate(self.batches(epoch)):
+            self.step(epoch * self.data.steps_per_epoch + i, x, y)
+        regression = self.data.train[1].is_floating_point()
+        return [(self.total.item() / self.data.n, None if regression else self.hits.item() / self.data.n)]
+
+    def batches(self, epoch: int):
+        """Yield the batches of an epoch."""
+        return self.data.epoch(self.run.seed, epoch)
+
+    def step(self, step: int, x: torch.Tensor, y: torch.Tensor) -> None:
+        """Step number `step`, on the batch (x, y), adding its loss and its hits at w to `total` and `hits`."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.run, step, self.data.steps_per_epoch)
+        outputs, target = [], self.data.loss_target(y)
+
+        def closure():
+            self.optimizer.zero_grad()
+            outputs.append(self.model(x))
+            loss = losses.per_sample(self.run.loss, outputs[-1], target).mean()
+            loss.backward()
+            for weight, mask in self.masked:
+                weight.grad.mul_(mask)
+            return loss
+
+        self.total += self.optimizer.step(closure).detach().double() * len(y)
+        if not y.is_floating_point():
+            self.hits += (outputs[0].argmax(1) == y).sum()
+
+    @torch.no_grad()
+    def evaluate(self, split: str) -> list[dict]:
+        """Loss and accuracies over a whole split, in evaluation mode."""
+        self.model.eval()
+        values, hits, labels = [], [], False
+        for x, y in self.data.chunks(split):
+            output = self.model(x)
+            values.append(losses.per_sample(self.run.loss, output, self.data.loss_target(y)).double())
+            labels = not y.is_floating_point()
+            hits += [(output.argmax(1) == y).double()] if labels else []
+        return [summary(torch.cat(values), torch.cat(hits) if labels else None)]
+
+    def network(self, member: int) -> nn.Module:
+        """The run's network as it is now."""
+        return self.model
+
+    def state_dict(self) -> dict:
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+class PlainLoop(Loop):
+    """The plainest engine there is, for where another one fails: all tensors are contiguous."""
+
+    name = "plain loop"
+    channels_last = False
+
+
+def summary(losses: torch.Tensor, hits: torch.Tensor | None) -> dict:
+    """Mean loss, accuracy, and accuracy on even and on odd indices (None for regression), from N values each."""
+    rates = [None] * 3 if hits is None else [h.mean().item() for h in (hits, hits[::2], hits[1::2])]
+    return {"loss": losses.mean().item()} | dict(zip(("accuracy", "accuracy_even", "accuracy_odd"), rates, strict=True))

@@ -1,0 +1,27 @@
+"""Schedules of the learning rate. To add one: its name in `lib.runs.run.SCHEDULES`, its formula here, and a test."""
+
+import math
+
+from lib.runs import Run
+
+
+def learning_rate(run: Run, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of the step with number `step`, counted from 0 over the whole run (Appendix A).
+
+    constant; inverse: lr/(1 + epoch/3) (Appendix C, after Chizat et al.); step: ×0.1 after 50% and 75% of the
+    epochs; cosine: lr(1 + cos(π step/steps))/2; warmup_cosine: linear over `warmup_steps`, then the cosine.
+    """
+    epoch, steps = step // steps_per_epoch, run.epochs * steps_per_epoch
+    if run.schedule == "inverse":
+        return run.lr / (1 + epoch / 3)
+    if run.schedule == "step":
+        return run.lr * 0.1 ** ((2 * epoch >= run.epochs) + (4 * epoch >= 3 * run.epochs))
+    if run.schedule == "cosine":
+        return run.lr * (1 + math.cos(math.pi * step / steps)) / 2
+    if run.schedule == "warmup_cosine":
+        if step < run.warmup_steps:
+            return run.lr * (step + 1) / run.warmup_steps
+        return run.lr * (1 + math.cos(math.pi * (step - run.warmup_steps) / (steps - run.warmup_steps))) / 2
+    if run.schedule == "constant":
+        return run.lr
+    raise ValueError(f"schedule = {run.schedule!r}: its formula is missing here")

@@ -1,0 +1,207 @@
+"""Trained weights as minima: only networks near zero loss are judged, and only numbers that converged."""
+
+import math
+
+import pandas
+import pytest
+
+from lib import theory
+from lib.paper import analysis
+
+TABLE = pandas.DataFrame(
+    [
+        {"rho": 0.0, "seed": 0, "sample_loss": 0.001, "a": 10.0, "s2": 40.0},
+        {"rho": 0.1, "seed": 0, "sample_loss": 0.002, "a": 5.0, "s2": 20.0},
+        {"rho": 0.2, "seed": 0, "sample_loss": 0.2, "a": 20.0, "s2": 80.0},
+        {"rho": 0.0, "seed": 1, "sample_loss": 0.001, "a": 8.0, "s2": 30.0},
+        {"rho": 0.1, "seed": 1, "sample_loss": 0.003, "a": 2.0, "s2": 15.0},
+    ]
+).assign(status="done", epochs=100, key="k", run_key="r", lr=0.1, batch_gradient=0.5, stability=2.0, a_converged=True)
+TABLE[["s3", "s4", "batch_s2", "batch_s3", "batch_s4"]] = 1.0, 1.0, 1.0, 2.0, 3.0
+
+
+LOW, HIGH = analysis.stability.THRESHOLDS
+
+
+def test_ratios_are_of_one_seed_and_judged_where_both_came_near_zero_loss():
+    pairs = analysis.stability.over_sgd(TABLE, "a")
+    assert pairs[["rho", "seed", "ratio", "loss"]].to_numpy().tolist() == [
+        [0.1, 0, 0.5, 0.002],
+        [0.2, 0, 2.0, 0.2],
+        [0.1, 1, 0.25, 0.003],
+    ]
+    assert analysis.stability.smaller(pairs, LOW) is True  # the pair that says otherwise is not near zero loss
+    assert analysis.stability.smaller(pairs, LOW, every=True) is None
+    assert analysis.stability.smaller(pairs.assign(loss=0.0), LOW) is False
+    assert analysis.stability.smaller(pairs.assign(loss=0.2), LOW) is None
+    assert analysis.stability.smaller(pairs.assign(ratio=math.nan), LOW) is None
+    assert analysis.stability.smaller(pairs.iloc[:0], LOW) is None
+    told = "larger residual 0 to 0.01: ρ = 0.1: 0.375 ± 0.18 (n = 2); above 0.03, not judged: ρ = 0.2: 2 (n = 1)"
+    assert analysis.stability.describe_pairs(pairs) == told
+    assert analysis.stability.describe_pairs(pairs.assign(ratio=[0.5, 2.0, math.nan])).endswith("; 1 not converged")
+
+
+def test_steps_are_between_neighbouring_radii_of_sam():
+    assert analysis.stability.over_previous(TABLE, "s2")[["rho", "seed", "ratio"]].to_numpy().tolist() == [
+        [0.2, 0, 4.0]
+    ]
+
+
+def compared(table) -> dict:
+    return {name: (text, holds) for name, text, holds in analysis.stability.comparisons(table)}
+
+
+def test_a_comparison_has_a_verdict_where_it_is_the_same_by_both_cuts():
+    assert compared(TABLE)["2ab-flatter"][1] is True  # 0.2 is near zero loss by neither
+    text, holds = compared(TABLE.replace({"sample_loss": {0.2: 0.02}}))["2ab-flatter"]
+    assert holds is None and text.endswith("; the thresholds disagree: with 0.01 supported, with 0.03 not supported")
+    assert "larger residual 0.01 to 0.03: ρ = 0.2: 2 (n = 1)" in text
+    assert compared(TABLE.replace({"sample_loss": {0.2: 0.002}}))["2ab-flatter"][1] is False
+
+
+def test_s2_goes_on_falling_only_where_every_step_is_judged():
+    falling = TABLE.assign(s2=[40.0, 20.0, 10.0, 30.0, 15.0])
+    falling.loc[len(falling)] = falling.loc[2].to_dict() | {"rho": 0.4, "s2": 5.0}
+    near = falling.assign(sample_loss=0.001)
+    assert compared(near)["2c-falls"][1] is True
+    assert compared(near.assign(sample_loss=[0.001] * 5 + [0.2]))["2c-falls"][1] is None
+    assert compared(near.assign(s2_converged=[True] * 5 + [False]))["2c-falls"][1] is None
+    assert compared(near.assign(s2=[40.0, 20.0, 10.0, 30.0, 15.0, 11.0]))["2c-falls"][1] is False
+
+
+def test_higher_moments_are_told_apart_and_both_must_be_smaller():
+    table = TABLE.assign(sample_loss=0.001, s3=[4.0, 2.0, 1.0, 4.0, 2.0], s4=[4.0, 1.0, 1.0, 4.0, 1.0])
+    text, holds = compared(table)["2-higher"]
+    assert holds is True and "ρ = 0.1: 0.5 ± 0 (n = 2)" in text and "ρ = 0.1: 0.25 ± 0 (n = 2)" in text
+    assert compared(table.assign(s4=5.0))["2-higher"][1] is False
+    assert compared(table.assign(s4_converged=False))["2-higher"][1] is None
+
+
+def test_every_text_says_of_which_networks_it_speaks():
+    table = TABLE.assign(status=["done", "done", "missing", "done", "diverged"])
+    of = "; from 3 of 5 networks (ρ = 0, 0.1; seeds 0, 1), 1 missing, 1 diverged"
+    texts = [
+        analysis.stability.zero_loss(table)[0],
+        analysis.stability.agreement(table)[0],
+        *(text for text, _ in compared(table).values()),
+    ]
+    assert len(texts) == 5 and all(text.endswith(of) for text in texts)
+    assert analysis.stability.describe_networks(TABLE) == "from 5 of 5 networks (ρ = 0, 0.1, 0.2; seeds 0, 1)"
+
+
+def test_what_had_not_converged_is_named_and_left_out():
+    table = TABLE.assign(s2_converged=[True, False, None, math.nan, True], s3_converged=False)
+    assert analysis.stability_tables.unconverged(table).tolist() == [["s3"], ["s2", "s3"], ["s3"], ["s3"], ["s3"]]
+    assert analysis.stability.over_sgd(table, "s2")["ratio"].isna().tolist() == [True, False, False]
+    found = analysis.stability_tables.settled(table)
+    assert found["s3"].isna().all() and found[["s2", "batch_s2"]].isna().to_numpy().tolist()[1] == [True, True]
+    assert found["s2"].notna().sum() == 4 and found["a"].notna().all()
+
+
+def test_a_list_of_flags_and_records_without_any():
+    surfaces = pandas.DataFrame({"eigenvalues_converged": [[True, False], [True, True], math.nan]})
+    assert analysis.stability_tables.unconverged(surfaces).tolist() == [["eigenvalues"], [], []]
+    assert analysis.stability_tables.unconverged(surfaces.set_axis(["converged"], axis=1)).tolist() == [
+        ["eigenvalues"],
+        [],
+        [],
+    ]
+    assert analysis.stability_tables.unconverged(surfaces[[]]).tolist() == [[], [], []]
+
+
+@pytest.mark.parametrize(("batches", "rho"), [(False, 0.1), (True, 0.2)])
+def test_shares_of_the_conditions_in_both_readings(batches, rho):
+    bounds = theory.stability_bounds(0.1, rho)
+    found = analysis.stability_tables.shares(TABLE, batches=batches).iloc[1]
+    s3, s4 = (2.0, 3.0) if batches else (1.0, 1.0)
+    assert found.to_dict() == pytest.approx({"a": 5 / bounds.a, "s2": 0, "s3": s3 / bounds.s3, "s4": s4 / bounds.s4})
+
+
+def test_zero_loss_is_not_refuted_by_a_shorter_schedule():
+    text, holds = analysis.stability.zero_loss(TABLE)
+    assert holds is False and "below 0.01 at 4 and below 0.03 at 4 of 5 networks" in text and "fewer" not in text
+    text, holds = analysis.stability.zero_loss(TABLE.assign(epochs=20))
+    assert holds is None and "; 5 of them had fewer epochs than the paper's 100;" in text
+    assert analysis.stability.zero_loss(TABLE.assign(epochs=20, sample_loss=0.001))[1] is True
+
+
+def test_zero_loss_is_that_of_all_networks_by_both_cuts():
+    near = TABLE.assign(sample_loss=0.001)
+    assert analysis.stability.zero_loss(near)[1] is True
+    assert analysis.stability.zero_loss(near.assign(status=["done"] * 4 + ["diverged"]))[1] is False
+    assert analysis.stability.zero_loss(near.assign(status=["done"] * 4 + ["missing"]))[1] is None
+    assert (
+        analysis.stability.zero_loss(TABLE.assign(status=["done"] * 4 + ["missing"]))[1] is False
+    )  # one that is there is not
+    text, holds = analysis.stability.zero_loss(near.assign(sample_loss=0.02))
+    assert holds is None and text.endswith("; the thresholds disagree: with 0.01 not supported, with 0.03 supported")
+
+
+def test_agreement_is_judged_by_a_in_batches_at_networks_of_sam_near_zero_loss():
+    text, holds = analysis.stability.agreement(TABLE)
+    share = 5 / theory.stability_bounds(0.1, 0.2).a
+    assert holds is True
+    assert f"with a residual below 0.01: 2 of 2 within the bound, {0.4 * share:.2g} to {share:.2g} times" in text
+    promise = TABLE.assign(stability=[2.0, 3.0, 4.0, 5.0, 9.0], stability_converged=[True] * 4 + [False])
+    assert "Theorem 9's λ_max 2 to 5 for single samples" in analysis.stability.agreement(promise)[0]
+    assert (
+        analysis.stability.agreement(TABLE.assign(s2=1e9, s3=1e9, s4=1e9, batch_s3=1e9, batch_s4=1e9))[1] is True
+    )  # no verdict
+    far = TABLE.assign(a=[10.0, 9.0, 20.0, 8.0, 2.0])  # within its bound for single samples, not for batches
+    assert analysis.stability.agreement(far)[1] is False and 9 < theory.stability_bounds(0.1, 0.1).a
+    assert analysis.stability.agreement(far.assign(a_converged=[True, False, True, True, True]))[1] is True
+    text, holds = analysis.stability.agreement(TABLE.assign(a_converged=False))
+    assert holds is None and "below 0.01: 0 of 2 within the bound, not converged;" in text
+    text, holds = analysis.stability.agreement(TABLE.assign(sample_loss=0.02))
+    assert (
+        holds is None
+        and "below 0.01: none; " in text
+        and text.endswith("with 0.01 not tested, with 0.03 not supported")
+    )
+
+
+def test_both_readings_against_rho():
+    table = TABLE.assign(s2_converged=[True, False, True, True, True])
+    tidy = analysis.stability_tables.against_rho(table)
+    assert len(tidy) == 5 * 4 * 2 and tidy["value"].notna().sum() == 5 * 7
+    s2 = tidy[tidy["quantity"] == "s₂"]
+    assert s2["converged"].tolist() == 2 * [True, False, True, True, True]
+    assert s2["bound"].dropna().tolist() == pytest.approx(4 * [10.0])  # SGD alone, in both readings
+    a = tidy[(tidy["quantity"] == "sharpness a") & (tidy["rho"] == 0.1)].groupby("series")["bound"].first()
+    expected = {"single samples at ρ": 0.1, "batches at ρ/‖g_B‖": 0.2}
+    assert a.to_dict() == pytest.approx({name: theory.stability_bounds(0.1, rho).a for name, rho in expected.items()})
+
+
+def test_without_a_record_every_table_is_empty():
+    missing = TABLE[["rho", "seed", "lr", "key", "run_key"]].assign(status="missing")
+    done = analysis.stability_tables.measured(missing)
+    assert (
+        len(done)
+        == len(analysis.stability_tables.against_rho(done))
+        == len(analysis.stability.over_sgd(done, "a"))
+        == len(compared(missing))
+        == 0
+    )
+    assert analysis.stability_tables.bounds(done, batches=False).dtypes.eq(
+        "float64"
+    ).all() and analysis.stability.describe_networks(missing).endswith(", 5 missing")
+    assert len(analysis.stability_tables.landscapes(missing)) == len(analysis.stability_tables.spectra(done, 0.1)) == 0
+
+
+def test_a_landscape_names_a_and_the_loss_in_its_middle():
+    row = {"status": "done", "key": "k", "rho": 0.1, "axis": [-1.0, 0.0, 1.0], "eigenvalues": [4.0, 3.0]}
+    found = analysis.stability_tables.landscapes(
+        pandas.DataFrame([{**row, "surface": [[9, 8, 7], [6, 0.5, 4], [3, 2, 1]]}])
+    )
+    assert set(found["panel"]) == {"SAM, ρ = 0.1: a = 4, loss 0.5"}
+    assert found.set_index(["v", "u"])["loss"].to_dict()[-1.0, 1.0] == 7  # a row each v, an entry each u
+
+
+def test_spectra_hold_the_masses_at_their_peaks():
+    table = pandas.DataFrame([{"key": "k", "rho": 0.0, "density_nodes": [0.0, 2.0], "density_weights": [0.9, 0.1]}])
+    found = analysis.stability_tables.spectra(table, 0.1)
+    masses, line = (found[found["kind"] == kind] for kind in ("mass", "smoothed"))
+    peak = 1 / (0.1 * math.sqrt(2 * math.pi))
+    assert masses["density"].tolist() == pytest.approx([0.9 * peak, 0.1 * peak])
+    assert line["density"].max() == pytest.approx(0.9 * peak, rel=0.05)
+    assert set(found["label"]) == {"SGD"}
