@@ -6,6 +6,7 @@ import io
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import warnings
@@ -13,6 +14,7 @@ import warnings
 import pytest
 import torch
 
+from lib.core import paths
 from lib.runs import Run, records
 from lib.sweep import sweep
 from lib.training import engines, fitting
@@ -176,3 +178,13 @@ def test_provenance_says_which_code_and_machine():
     found = records.provenance(torch.device("cpu"))
     assert set(found) == {"commit", "date", "python", "torch", "device", "instructions", "threads"}
     assert found["torch"] == torch.__version__ and found["device"]
+
+
+def test_a_copy_inside_another_checkout_names_no_commit(tmp_path):
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path)]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "another project"]):
+        subprocess.run([*git, *command], check=True)
+    shutil.copytree(paths.ROOT / "lib", tmp_path / "copy" / "lib")
+    script = "from lib.runs import records; print(records.paths.ROOT, records.commit())"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path / "copy")
+    assert found.stdout.split() == [str(tmp_path / "copy"), "None"], found.stderr

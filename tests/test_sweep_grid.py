@@ -921,3 +921,41 @@ def test_the_command_can_be_interrupted(capsys, monkeypatch):
     monkeypatch.setattr("lib.sweep.__main__.sweep", interrupt)
     assert main(["mnist_mlp"]) == 130
     assert capsys.readouterr().err == "python -m lib.sweep: interrupted; run again to go on\n"
+
+
+# What is refused before anything is trained
+
+
+@pytest.mark.parametrize(("call", "kind"), [(sweep.sweep, "Run"), (sweep.measure, "Measurement")])
+def test_what_is_no_list_of_runs_is_refused_by_name(tmp_path, call, kind):
+    with pytest.raises(TypeError, match=rf"{kind.lower()}s: 'mnist' is no {kind}"):
+        call(["mnist"], store=tmp_path / "store")
+    for given in (3, DIGITS if kind == "Run" else Measurement(DIGITS, "landscape")):
+        with pytest.raises(TypeError, match=rf"{kind.lower()}s = .*: must be a list of {kind}"):
+            call(given, store=tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused_by_name(tmp_path, capsys):
+    for device in ("cuda", "cuda:1"):
+        with pytest.raises(ValueError, match=rf"device = '{device}': torch sees no GPU here"):
+            sweep.sweep([DIGITS], store=tmp_path / "store", device=device)
+    command = ["matrix_factorization", "--device", "cuda", "--store", str(tmp_path / "store")]
+    assert main(command) == 1 and "torch sees no GPU here" in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()
+    assert sweep.sweep([DIGITS], store=tmp_path, device="cuda", train=False)["status"].tolist() == ["missing"]
+
+
+def test_a_tilde_in_a_store_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    sweep.sweep([FACTORS], store="~/store")
+    check_store(tmp_path / "store", [FACTORS])
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_list_of_members_that_nests_too_deeply_is_harmless(tmp_path, expected):
+    (tmp_path / "checkpoints").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "0.runs").write_text("[" * 100_000)
+    check(sweep.sweep(grid()[:3], store=tmp_path), expected[:3])

@@ -133,11 +133,14 @@ def commit() -> str | None:
     None outside git. `lib.sweep.worker` asks before it trains."""
     git = ["git", "-C", str(paths.ROOT)]
     try:
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
+        asked = subprocess.run([*git, "rev-parse", "--show-toplevel", "HEAD"], capture_output=True, text=True)
         changed = subprocess.run([*git, "status", "--porcelain", "lib"], capture_output=True, text=True)
     except OSError:
         return None
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "") if head.returncode == 0 else None
+    top, _, head = asked.stdout.strip().partition("\n")
+    if asked.returncode or Path(top).resolve() != paths.ROOT:  # no checkout, or a copy inside another one's
+        return None
+    return head[:12] + ("+" if changed.stdout.strip() else "")
 
 
 def hardware(device: torch.device) -> str:

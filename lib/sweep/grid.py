@@ -45,7 +45,7 @@ def sweep(
     beside it, and by itself with the plainest engine. A FailedWarning names it; the next call tries it again.
 
     Raises StoreError (read-only or full store), DataUnavailable, ValueError (a budget that is no time, a device that
-    is none), TypeError (an executor that is none), and whatever stopped a group of runs, after the other groups have
+    is none, or that is not there), TypeError (an executor that is none, or what is no list of runs), and whatever stopped a group of runs, after the other groups have
     ended; of a given executor, BrokenExecutor if its workers died.
 
     >>> import tempfile
@@ -55,12 +55,12 @@ def sweep(
     >>> table["status"].tolist()
     ['done']
     """
-    runs = list(runs)
+    runs = _checked(runs, Run)
     deadline = None if budget is None else time.time() + parse_seconds(budget)
     _check_executor(executor)
     failed = {}
     if train:
-        failed = make_missing(runs, store, groups.choose_device(device), deadline, executor, progress)
+        failed = make_missing(runs, store, _training_device(device), deadline, executor, progress)
     rows = [_row(run, records.read(groups.store_of(store, run), run), run in failed) for run in runs]
     return pandas.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(FINAL, float))
 
@@ -82,12 +82,12 @@ def measure(
     trained. The columns are the fields of `Run`, `kind`, `run_key`, `key`, `status` ("done", "missing", "failed", or
     "diverged" where the run did), what was measured by its names, and `provenance`.
     """
-    measurements = list(measurements)
+    measurements = _checked(measurements, Measurement)
     deadline = None if budget is None else time.time() + parse_seconds(budget)
     _check_executor(executor)
     failed = {}
     if train:
-        failed = make_missing(measurements, store, groups.choose_device(device), deadline, executor, progress)
+        failed = make_missing(measurements, store, _training_device(device), deadline, executor, progress)
     return pandas.DataFrame([_measured(m, groups.store_of(store, m.run), m.run in failed) for m in measurements])
 
 
@@ -100,6 +100,25 @@ def _measured(measurement: Measurement, folder: Path, failed: bool) -> dict:
         return {**run.as_dict(), **names, "status": status, "provenance": None}
     parts = {name: record[name] for name in ("status", "provenance")}
     return {**run.as_dict(), **names, **parts, **record["values"]}
+
+
+def _checked(given, kind: type) -> list:
+    """The runs, or measurements, as a list; TypeError for what is none of them."""
+    name = f"{kind.__name__.lower()}s"
+    if isinstance(given, kind) or not isinstance(given, Iterable):
+        raise TypeError(f"{name} = {given!r}: must be a list of {kind.__name__}, or another iterable of them")
+    given = list(given)
+    for what in given:
+        if not isinstance(what, kind):
+            raise TypeError(f"{name}: {what!r} is no {kind.__name__}")
+    return given
+
+
+def _training_device(device: str | torch.device | None) -> torch.device:
+    chosen = groups.choose_device(device)
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device = {str(device)!r}: torch sees no GPU here; take 'cpu', or leave it out")
+    return chosen
 
 
 def _check_executor(executor) -> None:

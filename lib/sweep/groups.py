@@ -97,12 +97,12 @@ class Group:
 
 def store_of(store: str | Path | None, what: Run | Measurement) -> Path:
     """The folder of its record in the given store, or in the default one."""
-    return paths.records(what.dataset) if store is None else Path(store).absolute()
+    return paths.records(what.dataset) if store is None else Path(store).expanduser().absolute()
 
 
 def folder_of(store: str | Path | None) -> Path:
     """The folder of work in progress of the given store, or of the default one."""
-    return paths.checkpoints() if store is None else Path(store).absolute() / "checkpoints"
+    return paths.checkpoints() if store is None else Path(store).expanduser().absolute() / "checkpoints"
 
 
 def wanting(store: Path, what: Run | Measurement, *, warn: bool = False) -> bool:
@@ -134,7 +134,7 @@ def _group(members: Sequence[Run], store: str | Path | None) -> Group:
 def _begun(store: str | Path | None) -> Iterator[Group]:
     """The groups with a checkpoint, or with some of the records that they were to write."""
     for file in sorted(folder_of(store).glob("*.runs")):
-        with contextlib.suppress(OSError, ValueError, TypeError, IndexError):
+        with contextlib.suppress(OSError, ValueError, TypeError, IndexError, RecursionError):
             group = _group([Run.from_dict(run) for run in json.loads(file.read_text())], store)
             if group.name == file.stem and (group.file("pt").exists() or len(group.missing()) < len(group.runs)):
                 yield group

@@ -2,6 +2,7 @@
 
 from lib.paper.analysis import (
     convergence,
+    fixed_rho,
     gap,
     linearization,
     rho_search,
@@ -18,6 +19,7 @@ from lib.paper.analysis import (
 
 __all__ = [
     "convergence",
+    "fixed_rho",
     "gap",
     "linearization",
     "rho_search",

@@ -39,6 +39,7 @@ from lib.paper.experiments.width import (
     cifar_vit,
     cifar_vit_twice,
     imagenet_resnet50,
+    mnist_fixed_radius,
     mnist_mlp,
     mnist_mlp_twice,
 )
@@ -54,6 +55,7 @@ EXPERIMENTS: dict[str, Callable[[str], list[Run] | list[Measurement]]] = {
         cifar_convergence,
         mnist_mlp,
         mnist_mlp_twice,
+        mnist_fixed_radius,
         cifar_resnet,
         cifar_resnet_twice,
         cifar_resnet_without_decay,

@@ -66,6 +66,7 @@ FIGURES: dict[str, dict[str, tuple[Grid, ...]]] = {
         "fig13": (e.imagenet_resnet50,),
         "fig05": _WORKLOADS,
         "fig03_selection": _WORKLOADS,
+        "fig03_fixed": (e.mnist_fixed_radius,),
     },
     "04_sparsity": {
         "fig07": (_large_resnets,),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lib.paper.experiments.grids import RHOS, SMOKE_RHOS, check_preset, cifar10, with_sam
+from lib.paper.experiments.grids import RHOS, SEEDS, SMOKE_RHOS, check_preset, cifar10, with_sam
 from lib.runs import Run
 
 MNIST_WIDTHS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -86,6 +86,20 @@ def twice(grid: Sequence[Run]) -> list[Run]:
 def mnist_mlp_twice(preset: str) -> list[Run]:
     """Compute-matched SGD for `mnist_mlp`."""
     return twice(mnist_mlp(preset))
+
+
+FIXED_WIDTHS = (0.25, 1.0)
+FIXED_RHOS = (0.05, 0.1)
+FIXED_SEEDS = range(14)
+
+
+def mnist_fixed_radius(preset: str) -> list[Run]:
+    """The MLP at two widths, with SGD and SAM at two ρ that are not chosen, for many seeds: a gap without a search."""
+    grid = mnist_mlp(preset)
+    if preset == "smoke":  # the runs that the search has, all but the smallest width
+        return [run for run in grid if run.width > 0.1 and run.rho in (0, *FIXED_RHOS)]
+    sgd = [run for run in grid if run.width in FIXED_WIDTHS and run.optimizer == "sgd" and run.seed == SEEDS[0]]
+    return [run for base in sgd for run in with_sam(base, rhos=FIXED_RHOS, seeds=FIXED_SEEDS)]
 
 
 def cifar_resnet_twice(preset: str) -> list[Run]:

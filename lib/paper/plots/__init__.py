@@ -20,7 +20,7 @@ from lib.paper.plots.style import (
     setting,
     title,
 )
-from lib.paper.plots.width import UNITS, accuracy_against_rho, against_parameters, best_rho, protocols
+from lib.paper.plots.width import UNITS, accuracy_against_rho, against_parameters, best_rho, fixed_radius, protocols
 
 __all__ = [
     "COLOURS",
@@ -37,6 +37,7 @@ __all__ = [
     "best_rho",
     "by_pruner",
     "curves",
+    "fixed_radius",
     "footnote",
     "images",
     "lacking",

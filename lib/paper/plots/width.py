@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import pandas
 from matplotlib.figure import Figure
 
+from lib.paper.analysis.gap import interval
 from lib.paper.plots.style import COLOURS, SCALE, STYLE
 
 BARS = "; lines: mean over seeds, bars: its standard error"  # in titles of figures that have bars
@@ -178,6 +179,26 @@ def _radii(axis, dots: pandas.DataFrame, x: pandas.Series, **look) -> None:
 def _panel(workload: str, settings: Mapping[str, str] | None, shown: pandas.DataFrame) -> str:
     lines = [workload, (settings or {}).get(workload, ""), "" if len(shown) else "no search is complete"]
     return "\n".join(line for line in lines if line)
+
+
+def fixed_radius(tidy: pandas.DataFrame, *, title: str) -> Figure:
+    """The gap at radii that are not chosen against the number of parameters: a dot a seed, and its mean with a 95%
+    interval. `tidy`: columns parameters, seed, gap, as `analysis.fixed_rho.gaps` gives them."""
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(6, 3.4))
+        for parameters, part in tidy.groupby("parameters"):
+            axis.plot([parameters] * len(part), part["gap"], "o", ms=4, alpha=0.5, color=COLOURS["SAM"])
+            mean, (low, high) = part["gap"].mean(), interval(part["gap"])
+            look = dict(fmt="D", color=COLOURS["SAM"], capsize=4, mec="black", ms=6)
+            axis.errorbar(parameters * 1.06, mean, [[mean - low], [high - mean]], **look)
+        axis.axhline(0, color="black", lw=0.8)
+        if len(tidy):
+            _parameter_axis(axis, tidy)
+        else:
+            axis.set_title("no seed is complete", fontsize=9)
+        axis.set(ylabel="SAM − SGD, test accuracy (points)")
+        figure.suptitle(title)
+    return figure
 
 
 def protocols(tidy: pandas.DataFrame, *, title: str, settings: Mapping[str, str] | None = None) -> Figure:
