@@ -45,8 +45,8 @@ def sweep(
     beside it, and by itself with the plainest engine. A FailedWarning names it; the next call tries it again.
 
     Raises StoreError (read-only or full store), DataUnavailable, ValueError (a budget that is no time, a device that
-    is none, or that is not there), TypeError (an executor that is none, or what is no list of runs), and whatever stopped a group of runs, after the other groups have
-    ended; of a given executor, BrokenExecutor if its workers died.
+    is none, or that is not there), TypeError (an executor that is none, or what is no list of runs), and whatever
+    stopped a group of runs, after the other groups have ended; of a given executor, BrokenExecutor if its workers died.
 
     >>> import tempfile
     >>> run = Run(dataset="digits", width=0.03, epochs=1, n_train=64)
