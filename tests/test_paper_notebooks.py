@@ -436,3 +436,36 @@ def test_a_parameter_has_the_type_of_its_default(value, default, expected):
 def test_a_parameter_of_another_type_is_an_error(value, default):
     with pytest.raises(notebooks.NotebookError, match=rf"parameter x = {value!r}: must be a {type(default).__name__}"):
         notebooks.typed("x", value, default)
+
+
+@pytest.fixture
+def paired(tmp_path):
+    """A notebook of two cells as .py, and as the .ipynb that was made of it."""
+    source = tmp_path / "09_paired.py"
+    source.write_text("# %% [markdown]\n# # Title\n\n# %%\n1 + 1\n")
+    notebook = jupytext.read(source)
+    notebook.metadata[notebooks.REFRESHED] = notebooks._digest(notebook)
+    nbformat.write(notebook, source.with_suffix(".ipynb"))
+    return source
+
+
+def test_what_is_only_in_the_ipynb_is_not_overwritten(paired):
+    assert notebooks.only_in_ipynb(paired) == []
+    paired.write_text("# %% [markdown]\n# # Another title\n\n# %%\n1 + 1\n")  # the .ipynb is only older
+    assert notebooks.only_in_ipynb(paired) == []
+    target = paired.with_suffix(".ipynb")
+    notebook = nbformat.read(target, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell("my_idea = 3\nmy_idea"))
+    nbformat.write(notebook, target)
+    before = target.read_bytes()
+    with pytest.raises(notebooks.NotebookError, match=r"would be lost: # Title; my_idea = 3\. Run `jupytext --sync"):
+        notebooks.refresh(paired)
+    assert target.read_bytes() == before
+    # What a paired save writes into both is no loss.
+    jupytext.write(notebook, paired, fmt="py:percent")
+    assert notebooks.only_in_ipynb(paired) == []
+
+
+def test_notebooks_are_paired():
+    config = jupytext.config.load_jupytext_config(str(SOURCES[0]))
+    assert config.default_formats(str(SOURCES[0])) == "ipynb,py:percent"

@@ -10,6 +10,7 @@ import argparse
 import ast
 import base64
 import contextlib
+import hashlib
 import io
 import os
 import re
@@ -112,7 +113,16 @@ def _check_figures(source: Path, folder: Path, began: float) -> None:
 
 
 def refresh(source: Path) -> Path:
-    """Execute `source` as it is and file the result beside it, without what changes from one execution to the next."""
+    """Execute `source` as it is and file the result beside it, without what changes from one execution to the next.
+
+    Raises NotebookError if that would overwrite cells of the .ipynb which the .py has not, and as `execute` does.
+    """
+    target = source.with_suffix(".ipynb")
+    if lost := only_in_ipynb(source):
+        raise NotebookError(
+            f"{target}: has cells that {source.name} has not, which would be lost: {'; '.join(lost)}. "
+            f"Run `jupytext --sync {target}` to take them over, or restore the .ipynb"
+        )
     os.environ["CI"] = "true"  # no progress in what is committed
     executed = execute(source, paths.ROOT / "build" / "refresh", {})
     notebook = nbformat.read(executed, as_version=4)
@@ -123,9 +133,30 @@ def refresh(source: Path) -> Path:
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
                 output.data["image/png"] = _smaller(output.data["image/png"])
-    target = source.with_suffix(".ipynb")
+    notebook.metadata[REFRESHED] = _digest(notebook)
     nbformat.write(notebook, target)
     return target
+
+
+REFRESHED = "cells_when_executed"  # in the metadata of a committed notebook: a digest of its cells
+
+
+def _digest(notebook) -> str:
+    return hashlib.sha256("\0".join(cell.source for cell in notebook.cells).encode()).hexdigest()[:16]
+
+
+def only_in_ipynb(source: Path) -> list[str]:
+    """The first lines of cells that somebody wrote into the .ipynb and that the .py has not; none where the .ipynb is
+    as it was executed, only from an earlier .py."""
+    target = source.with_suffix(".ipynb")
+    if not target.exists():
+        return []
+    notebook = nbformat.read(target, as_version=4)
+    if notebook.metadata.get(REFRESHED) == _digest(notebook):
+        return []
+    here = {cell.source.strip() for cell in jupytext.read(source).cells}
+    texts = [cell.source.strip() for cell in notebook.cells if cell.source.strip() not in here]
+    return [text.splitlines()[0] for text in texts if text]
 
 
 def failures(executed: Path) -> list[str]:
@@ -195,6 +226,13 @@ def main(arguments: list[str] | None = None) -> int:
             if given.command == "refresh":
                 made = refresh(source)
             else:
+                if ignored := only_in_ipynb(source):
+                    print(
+                        f"{source.stem}.ipynb has cells that are not executed, as {source.name} has not: "
+                        f"{'; '.join(ignored)}. `jupytext --sync` takes them over",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                 made = execute(source, paths.ROOT / "build" / given.preset, parameters)
             print(f"{source.name}: {made.relative_to(paths.ROOT)} in {time.monotonic() - began:.0f} s", flush=True)
             errors = [f"{source.name}: {message}" for message in failures(made)]
