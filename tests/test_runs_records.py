@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from lib.core import paths
-from lib.runs import Run, records
+from lib.runs import Run, records, schema
 from lib.sweep import sweep
 from lib.training import engines, fitting
 
@@ -24,13 +24,14 @@ PROVENANCE = records.provenance(torch.device("cpu"))  # taken once: it holds the
 
 
 def record(run: Run = RUN) -> dict:
-    return {
+    whole = {
         "run": run.as_dict(),
-        "curves": {"epoch": [1, 2], "train_loss": [0.1 + 0.2, 1e-17]},
-        "final": {"train_loss": 1 / 3, "train_accuracy": None},
+        "curves": {"epoch": list(range(1, run.epochs + 1)), "train_loss": [0.1 + 0.2, *[1e-17] * (run.epochs - 1)]},
+        "final": {"train_loss": 1 / 3, "train_accuracy": None, "test_loss": 1.0},
         "status": "done",
         "provenance": PROVENANCE,
     }
+    return whole | {"provenance": PROVENANCE | {"checksum": schema.checksum(whole)}}
 
 
 def test_a_record_is_read_back_to_the_last_bit(tmp_path):
@@ -46,6 +47,7 @@ def test_a_record_is_read_back_to_the_last_bit(tmp_path):
 def test_a_record_from_before_a_field_was_added_is_found(tmp_path):
     old = record()
     del old["run"]["eval_every"]  # which had its default
+    del old["provenance"]["checksum"]  # which is of the whole
     records.write(tmp_path, record()).write_text(json.dumps(old))
     assert records.read(tmp_path, RUN) == old
 

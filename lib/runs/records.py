@@ -19,10 +19,9 @@ from pathlib import Path
 import torch
 
 from lib.core import ambient, files, paths
+from lib.runs import schema
 from lib.runs.measurement import Measurement
 from lib.runs.run import Run
-
-STATUSES = ("done", "diverged")
 
 
 class StoreError(OSError):
@@ -43,7 +42,7 @@ def read(store: Path, what: Run | Measurement, *, warn: bool = True) -> dict | N
     file = path(store, what)
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-        _check(record, what)
+        schema.check(record, what)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError) as error:
@@ -54,35 +53,19 @@ def read(store: Path, what: Run | Measurement, *, warn: bool = True) -> dict | N
     return record
 
 
-def _check(record, what: Run | Measurement) -> None:
-    if not isinstance(record, dict):
-        raise ValueError("it is no JSON object")
-    lacking = [part for part in what.PARTS if part not in record]
-    if lacking:
-        raise ValueError(f"it lacks {', '.join(lacking)}")
-    odd = [part for part in what.PARTS if part != "status" and not isinstance(record[part], dict)]
-    if odd:
-        raise ValueError(f"no object: {', '.join(odd)}")
-    if record["status"] not in STATUSES:
-        raise ValueError(f"its status is {record['status']!r}")
-    key = what.of_record(record).key
-    if key != what.key:
-        raise ValueError(f"its content has the key {key}")
-
-
 def write(store: Path, record: dict) -> Path:
     """File the record and return its path. A file that is there under its name but is not that record is kept beside it
     with the ending `.bad`. Raises StoreError if the store is read-only or full."""
     what = (Measurement if "measurement" in record else Run).of_record(record)
     file = path(store, what)
+    record = record | {"provenance": record["provenance"] | {"checksum": schema.checksum(record)}}
     parts = [f"{json.dumps(part)}: {json.dumps(record[part], allow_nan=False)}" for part in what.PARTS]
     with writing(store):
         store.mkdir(parents=True, exist_ok=True)
         if file.exists() and read(store, what, warn=False) is None:
             os.replace(file, file.with_suffix(".bad"))
-        files.replace(
-            file, "{\n" + ",\n".join(parts) + "\n}\n"
-        )  # one line a part: short, and a change shows where it is
+        # One line a part: short, and a change shows where it is.
+        files.replace(file, "{\n" + ",\n".join(parts) + "\n}\n")
     return file
 
 

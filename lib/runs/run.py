@@ -30,7 +30,7 @@ class Run:
     loss: "cross_entropy"; "squared" ‖f(x) − y‖² as in Appendix A, or "mse", half of it; both summed over
         outputs and averaged over samples, class labels made one-hot.
     optimizer, rho, normalized: "sgd", or "sam" with radius ρ and ε = ρg/‖g‖ or, unnormalized, ε = ρg.
-    lr, schedule, warmup_steps: the initial learning rate and its course over the epochs (`loop.learning_rate`).
+    lr, schedule, warmup_steps: the initial learning rate and its course over the epochs (`lib.training.schedule`).
     momentum, weight_decay: of the base optimizer, SGD.
     epochs, batch_size: passes over the data and samples a step; the smaller last batch is kept.
     seed: from which initialization, data order and augmentation derive.

@@ -21,7 +21,7 @@ from loky import cpu_count
 
 from lib import data
 from lib.data import augment
-from lib.runs import Measurement, Run, parameter_count, records
+from lib.runs import Measurement, Run, parameter_count, records, schema
 from lib.sweep.calibration import Rate, alike, calibrate, n_samples
 from lib.sweep.groups import Group, choose_device, gather, store_of, wanting
 from lib.sweep.progress import announced
@@ -134,7 +134,7 @@ def _summarize(table: pandas.DataFrame, device: torch.device) -> dict:
         hours["hours"] = max((training + measuring) / processes, longest / 3600 if len(table) else 0.0)
     return {
         "runs": len(runs),
-        "cached": int(runs["status"].isin(records.STATUSES).sum()),
+        "cached": int(runs["status"].isin(schema.STATUSES).sum()),
         "begun": int((runs["status"] == "begun").sum()),
         "missing": int((runs["status"] == "missing").sum()),
         "unmeasured": int((table["measuring"] != 0).sum()),
