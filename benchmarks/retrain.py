@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from lib.core import paths
+from lib.core.conditions import Condition
 from lib.runs import Run, records
 from lib.sweep import sweep
-from lib.sweep.conditions import Condition
 
 ROUNDING = 1e-6  # relative
 

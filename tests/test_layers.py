@@ -21,7 +21,10 @@ BELOW = {
     "sweep": {"core", "data", "models", "runs", "training"},
     "paper": {"core", "data", "models", "hessian", "theory", "sam", "runs", "training", "sweep"},
 }
-UPWARD = {"lib.sweep.__main__": {"paper"}}  # the command knows the names of experiments
+UPWARD = {  # commands know what is above them: the names of experiments; training, to compare with
+    "lib.sweep.__main__": {"paper"},
+    "lib.runs.__main__": {"sweep", "paper"},
+}
 FILES = sorted(LIB.rglob("*.py"))
 
 

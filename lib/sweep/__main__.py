@@ -7,11 +7,11 @@ from concurrent.futures import BrokenExecutor
 import pandas
 import torch
 
+from lib.core.conditions import Condition
 from lib.paper import experiments
 from lib.paper.experiments import figures
 from lib.runs import Measurement, Run, records
 from lib.sweep import groups
-from lib.sweep.conditions import Condition
 from lib.sweep.grid import measure, sweep
 from lib.sweep.planning import run_of, summary
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from lib.core.conditions import Condition
 from lib.runs import Run
-from lib.sweep.conditions import Condition
 
 ROW = Run(width=0.5, optimizer="sam", rho=0.05, seed=3).as_dict()
 
