@@ -3,9 +3,11 @@
 import base64
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jupytext
 import matplotlib.pyplot as plt
@@ -469,3 +471,24 @@ def test_what_is_only_in_the_ipynb_is_not_overwritten(paired):
 def test_notebooks_are_paired():
     config = jupytext.config.load_jupytext_config(str(SOURCES[0]))
     assert config.default_formats(str(SOURCES[0])) == "ipynb,py:percent"
+
+
+def test_a_kernel_of_another_interpreter_is_refused_before_any_work(broken, monkeypatch):
+    spec = SimpleNamespace(argv=["/elsewhere/bin/python", "-m", "ipykernel_launcher"])
+    monkeypatch.setattr(notebooks, "get_kernel_spec", lambda name: spec)
+    with pytest.raises(notebooks.NotebookError, match=r"kernel python3 is /elsewhere/bin/python.*ipykernel install"):
+        execute(broken(lambda notebook: None))
+
+    def absent(name):
+        raise notebooks.NoSuchKernel(name)
+
+    monkeypatch.setattr(notebooks, "get_kernel_spec", absent)
+    with pytest.raises(notebooks.NotebookError, match="there is no kernel python3; run"):
+        execute(broken(lambda notebook: None))
+
+
+def test_a_terminal_of_ascii_alone_is_no_obstacle(tmp_path):
+    command = [sys.executable, "-m", "lib.paper.notebooks", "figures", "99_ρ"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    found = subprocess.run(command, capture_output=True, cwd=paths.ROOT, env=environment)
+    assert found.returncode == 1 and b"there is none; there are 01_convergence" in found.stderr

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas
@@ -531,3 +532,20 @@ def test_what_is_lacking_is_named_by_radius_and_seed():
         "missing: 5 of 9 networks (SAM with ρ = 0.2: seeds 0; SGD, SAM with ρ = 0.1: seeds 1, 2); "
         "not converged: a, s3 of SAM with ρ = 0.1, seed 0"
     )
+
+
+def test_a_figure_does_not_depend_on_the_readers_matplotlibrc(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAM_FIGURES", str(tmp_path))
+    table, drawn = pandas.DataFrame({"step": [1, 2, 3], "loss": [3.0, 2.0, 1.0]}), []
+    for name, given in (
+        ("plain", {}),
+        ("odd", {"lines.linewidth": 9, "savefig.bbox": "tight", "font.family": "serif"}),
+    ):
+        with matplotlib.rc_context(given):
+            with matplotlib.rc_context(plots.STYLE):
+                figure, axis = matplotlib.pyplot.subplots()
+                axis.plot(table["step"], table["loss"])
+                axis.set_title("title")
+            plots.save(figure, name, table, "smoke")
+        drawn.append((tmp_path / "smoke" / f"{name}.png").read_bytes())
+    assert drawn[0] == drawn[1]

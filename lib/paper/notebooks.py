@@ -21,14 +21,17 @@ from pathlib import Path
 import jupytext
 import nbformat
 import papermill
+from jupyter_client.kernelspec import NoSuchKernel, get_kernel_spec
 from PIL import Image
 
-from lib.core import paths
+from lib.core import paths, terminal
 from lib.paper import experiments
 from lib.sweep import FailedWarning
 
 FOLDER = paths.ROOT / "notebooks"
 TIMEOUT = 24 * 3600
+KERNEL = "python3"
+INLINE = "module://matplotlib_inline.backend_inline"
 
 
 class NotebookError(RuntimeError):
@@ -56,6 +59,7 @@ def execute(source: Path, folder: Path, parameters: dict) -> Path:
 
     Raises NotebookError for a parameter that the notebook does not have, a failing cell, or a missing figure.
     """
+    _check_kernel()
     folder.mkdir(parents=True, exist_ok=True)
     converted, executed = folder / f"{source.stem}.input.ipynb", folder / f"{source.stem}.ipynb"
     jupytext.write(jupytext.read(source), converted)
@@ -67,12 +71,13 @@ def execute(source: Path, folder: Path, parameters: dict) -> Path:
         name: typed(name, value, ast.literal_eval(known[name]["default"])) for name, value in parameters.items()
     }
     began = time.time()
+    os.environ["MPLBACKEND"] = INLINE  # another one would draw nothing into the notebook
     try:
         papermill.execute_notebook(
             str(converted),
             str(executed),
             parameters=parameters,
-            kernel_name="python3",
+            kernel_name=KERNEL,
             cwd=str(paths.ROOT),
             progress_bar=False,
             stderr_file=sys.stderr,  # the progress of sweeps
@@ -87,6 +92,17 @@ def execute(source: Path, folder: Path, parameters: dict) -> Path:
     check(executed, source)
     _check_figures(source, paths.figures() / parameters.get("preset", "smoke"), began)
     return executed
+
+
+def _check_kernel() -> None:
+    """Raise NotebookError if the kernel of the notebooks is not this interpreter's, before any work is done."""
+    remedy = f"run `{sys.executable} -m ipykernel install --sys-prefix`, or remove the other kernel"
+    try:
+        command = get_kernel_spec(KERNEL).argv[0]
+    except NoSuchKernel as error:
+        raise NotebookError(f"there is no kernel {KERNEL}; {remedy}") from error
+    if Path(command).is_absolute() and Path(command).parent != Path(sys.executable).parent:
+        raise NotebookError(f"the kernel {KERNEL} is {command}, not {sys.executable}; {remedy}")
 
 
 def check(executed: Path, source: Path) -> None:
@@ -209,6 +225,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--preset", default="smoke", help=f"one of {', '.join(experiments.PRESETS)}")
     parser.add_argument("--train", type=int, choices=(0, 1), help="train missing runs; by default only at smoke")
     parser.add_argument("-p", type=_parameter, action="append", default=[], metavar="NAME=VALUE", dest="parameters")
+    terminal.tolerate()
     given = parser.parse_args(arguments)
     try:
         experiments.check_preset(given.preset)

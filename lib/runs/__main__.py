@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lib.core import paths
+from lib.core import paths, terminal
 from lib.core.conditions import Condition
 from lib.paper import experiments
 from lib.runs import Measurement, Run, records, schema
@@ -163,6 +163,7 @@ def main(arguments: list[str] | None = None) -> int:
         if argument:
             command.add_argument("argument", metavar=argument)
         command.add_argument("--store", help="the folder of records; by default those of the project")
+    terminal.tolerate()
     given = parser.parse_args(arguments)
     try:
         if given.command == "verify":

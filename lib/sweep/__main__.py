@@ -7,6 +7,7 @@ from concurrent.futures import BrokenExecutor
 import pandas
 import torch
 
+from lib.core import terminal
 from lib.core.conditions import Condition
 from lib.paper import experiments
 from lib.paper.experiments import figures
@@ -29,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--budget", help="stop cleanly within seconds, or a time such as 9m; run again to go on")
     parser.add_argument("--device", help="cpu or cuda; by default the GPU if there is one")
     parser.add_argument("--store", help="the folder of records")
+    terminal.tolerate()
     given = parser.parse_args(arguments)
     unknown = sorted(set(given.experiment) - set(experiments.EXPERIMENTS))
     if unknown or not (given.experiment or given.plan):

@@ -5,6 +5,7 @@ SGD and SAM keep their colours (Okabe and Ito's, told apart by colour-blind read
 
 import textwrap
 
+import matplotlib
 import matplotlib.pyplot as plt
 import pandas
 from matplotlib.axis import Axis
@@ -29,7 +30,10 @@ STAND_INS = {"digits": "digits in place of the paper's images", "cifar10-jpeg": 
 SCALE = ("#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#000000")
 
 
-STYLE = {
+# Nothing of the reader's matplotlibrc shows in a figure; what is no look stays theirs.
+_NO_LOOK = ("backend", "date.epoch", "docstring", "figure.max_open", "interactive", "keymap", "savefig.directory")
+_NO_LOOK += ("timezone", "tk.", "toolbar", "webagg")
+STYLE = {name: value for name, value in matplotlib.rcParamsDefault.items() if not name.startswith(_NO_LOOK)} | {
     "figure.dpi": 110,
     "savefig.dpi": 160,
     "figure.constrained_layout.use": True,
