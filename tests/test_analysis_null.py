@@ -73,6 +73,6 @@ def test_intervals_cover_zero_and_trends_are_found_as_often_as_is_told(luck, cov
 def test_what_is_told_of_it_is_this():
     covers, rejects = ([f"{100 * told[i]:.0f}" for told in TOLD] for i in (1, 2))
     covers, rejects = (f"{', '.join(told[:2])} and {told[2]}%" for told in (covers, rejects))
-    notebook = (paths.ROOT / "notebooks" / "03_width.py").read_text(encoding="utf-8")
+    page = " ".join((paths.ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8").split())
     assert covers in analysis.width.overall.__doc__ and rejects in analysis.trends.__doc__
-    assert covers in notebook and rejects in notebook
+    assert covers in page and rejects in page

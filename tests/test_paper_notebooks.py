@@ -260,7 +260,7 @@ FROM_SEARCHES = ("fig05", "fig03_selection")
 # What small networks on digits cannot tell: too few of them, or none of the size that the claim is about.
 NOT_AT_SMOKE = {"3b-grows", "3c-grows", "3b-size", "3b-zero", "4a-shrinks", "4a-falls", "4b-gap", "4b-falls"}
 NOT_AT_SMOKE |= {"5b-grows", "5c-grows", "6-smooth", "11-smooth", "13-smooth", "9b-loss", "9c-loss"}
-NOT_AT_SMOKE |= {"3b-unbiased", "3c-unbiased", "7-size"}
+NOT_AT_SMOKE |= {"3b-unbiased", "3c-unbiased", "7-size", "3a-fixed"}
 # What depends on how far training got, to the last bits of a processor: near zero loss, to a gain at the smallest α, to
 # radii that all agree.
 PERHAPS_AT_SMOKE = {
@@ -304,7 +304,7 @@ def broken(tmp_path, monkeypatch):
     """A copy of a notebook's folder to break, with one cheap notebook in it."""
     cells = [
         nbformat.v4.new_code_cell("preset = 'smoke'\ntrain = True", metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_code_cell("import pandas\nfrom lib import plots\nimport matplotlib.pyplot as plt"),
+        nbformat.v4.new_code_cell("import pandas\nfrom lib.paper import plots\nimport matplotlib.pyplot as plt"),
         nbformat.v4.new_code_cell(
             "figure, _ = plt.subplots()\nplots.save(figure, \"fig99\", pandas.DataFrame({'x': [1]}), preset)"
         ),

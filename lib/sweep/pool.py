@@ -24,12 +24,13 @@ from lib.sweep.groups import Group
 from lib.sweep.worker import work
 
 POLL_SECONDS = 0.5
-IDLE_SECONDS = 20
+IDLE_SECONDS = 60  # after which a worker ends
+REUSE_SECONDS = 20  # up to which it is used again: of one that has ended and is replaced, loky may not see the death
 STALL_SECONDS = 1200.0
 STALL_EPOCHS = 20  # so many times an average epoch without the end of another
 NATIVE = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGTRAP", "SIGSYS")  # the process damaged itself
 
-_idle: list[tuple[str, ProcessPoolExecutor]] = []  # each with the folder of data that it was started for
+_idle: list[tuple[str, float, ProcessPoolExecutor]] = []  # with the folder of data it was started for, and since when
 
 
 class WorkerDied(Exception):
@@ -81,7 +82,7 @@ def run(
                 if isinstance(outcomes[i], WorkerDied):
                     worker.shutdown()
                 else:
-                    _idle.append((data, worker))
+                    _idle.append((data, time.monotonic(), worker))
             watch.warn_of_stalls([batch[i] for i, _ in busy.values()])
             tick()
     except BaseException:
@@ -93,16 +94,17 @@ def run(
 
 @atexit.register
 def _end() -> None:
-    for _, worker in _idle:
+    for *_, worker in _idle:
         worker.shutdown(kill_workers=True)
 
 
 def _take(data: str) -> ProcessPoolExecutor:
     """An idle worker that reads its data from that folder, or a new one."""
-    for i, (folder, worker) in enumerate(_idle):
-        if folder == data:
-            del _idle[i]
+    while _idle:
+        folder, since, worker = _idle.pop()
+        if folder == data and time.monotonic() - since < REUSE_SECONDS:
             return worker
+        worker.shutdown(wait=False)
     return ProcessPoolExecutor(1, timeout=IDLE_SECONDS, env={"SAM_DATA": data})
 
 

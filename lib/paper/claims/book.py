@@ -57,7 +57,8 @@ class Book:
     def _write(self):
         folder = paths.figures() / self.preset
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".claims.lock"):  # another notebook of this preset may be writing its own
+        # Another notebook of this preset may be writing its own.
+        with FileLock(folder.parent / f".claims-{self.preset}.lock"):
             book = _read(folder / "claims.json")
             book = {name: book[name] for name in CLAIMS if name in book} | {self.notebook: self._rows}
             text = json.dumps(dict(sorted(book.items())), indent=1, ensure_ascii=False) + "\n"
