@@ -333,7 +333,7 @@ pandas.DataFrame(rows).T[["slope", "low", "high", "tau", "p_grows", "least", "ce
 # %%
 fixed = sweep(experiments.mnist_fixed_radius(preset), train=train)
 display(experiments.table(experiments.mnist_fixed_radius(preset)))
-tidy = analysis.fixed_rho.gaps(fixed)
+tidy = analysis.fixed_rho.fixed_gaps(fixed)
 title = plots.title("MLP, SAM at two fixed ρ and SGD", fixed, preset)
 display(plots.save(plots.fixed_radius(tidy, title=title), "fig03_fixed", tidy, preset))
 measured, holds = analysis.fixed_rho.larger(tidy)

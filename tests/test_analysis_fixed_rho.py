@@ -22,19 +22,19 @@ def table(gaps: dict[float, list[float]], sgd: float = 0.98) -> pandas.DataFrame
 
 def test_a_gap_is_the_mean_over_radii_of_a_complete_seed():
     runs = table({0.25: [0.1, 0.3], 1.0: [0.2, 0.4, 0.6]})
-    frame = analysis.fixed_rho.gaps(runs)
+    frame = analysis.fixed_rho.fixed_gaps(runs)
     assert frame["gap"].tolist() == pytest.approx([0.1, 0.3, 0.2, 0.4, 0.6])
     assert frame["parameters"].tolist() == [61_035] * 2 + [266_610] * 3
     assert all(len(keys.split()) == 3 for keys in frame["keys"])
     for status in ("missing", "failed", "diverged"):
         lost = (runs["width"] == 1.0) & (runs["seed"] == 1) & (runs["rho"] == 0.05)
-        part = analysis.fixed_rho.gaps(runs.assign(status=runs["status"].mask(lost, status)))
+        part = analysis.fixed_rho.fixed_gaps(runs.assign(status=runs["status"].mask(lost, status)))
         assert part["gap"].tolist() == pytest.approx([0.1, 0.3, 0.2, 0.6])
 
 
 def test_the_difference_is_welchs():
     small, large = [0.1, 0.3, 0.2, 0.0], [0.5, 0.4, 0.9]
-    result = analysis.fixed_rho.difference(analysis.fixed_rho.gaps(table({0.25: small, 1.0: large})))
+    result = analysis.fixed_rho.difference(analysis.fixed_rho.fixed_gaps(table({0.25: small, 1.0: large})))
     expected = stats.ttest_ind(large, small, equal_var=False).confidence_interval()
     assert result.mean == pytest.approx(np.mean(large) - np.mean(small)) and result.seeds == (3, 4)
     assert (result.low, result.high) == pytest.approx((expected.low, expected.high))
@@ -45,7 +45,7 @@ def test_the_difference_is_welchs():
 )
 def test_every_verdict_can_be_reached(shift, scatter, holds):
     noise = scatter * np.linspace(-1, 1, 8)
-    frame = analysis.fixed_rho.gaps(table({0.25: list(0.1 + noise), 1.0: list(0.1 + shift + noise)}))
+    frame = analysis.fixed_rho.fixed_gaps(table({0.25: list(0.1 + noise), 1.0: list(0.1 + shift + noise)}))
     text, verdict = analysis.fixed_rho.larger(frame)
     assert verdict is holds and text.startswith(f"difference {shift:+.3f} points (95% ") and "n = 8 and 8" in text
     assert analysis.fixed_rho.larger(frame.sample(frac=1, random_state=0)) == (text, verdict)  # in whatever order
@@ -53,12 +53,12 @@ def test_every_verdict_can_be_reached(shift, scatter, holds):
 
 def test_few_seeds_tell_nothing():
     for gaps in ({0.25: [0.1] * 3, 1.0: [0.4] * 8}, {0.25: [], 1.0: [0.4] * 8}, {0.25: [], 1.0: []}):
-        text, verdict = analysis.fixed_rho.larger(analysis.fixed_rho.gaps(table(gaps)))
+        text, verdict = analysis.fixed_rho.larger(analysis.fixed_rho.fixed_gaps(table(gaps)))
         assert verdict is None and "at least 4 are needed" in text
 
 
 def test_the_figure_has_a_dot_for_every_gap_and_their_interval():
-    frame = analysis.fixed_rho.gaps(table({0.25: [0.1, 0.3], 1.0: [0.2, 0.4, 0.6]}))
+    frame = analysis.fixed_rho.fixed_gaps(table({0.25: [0.1, 0.3], 1.0: [0.2, 0.4, 0.6]}))
     (axis,) = plots.fixed_radius(frame, title="t").axes
     dots = [value for line in axis.lines if line.get_marker() == "o" for value in line.get_ydata()]
     assert dots == pytest.approx(frame["gap"].tolist())

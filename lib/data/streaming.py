@@ -115,7 +115,11 @@ def _walk(path: Path, top: str) -> datasets.ImageFolder:
 
 
 def workers(device: torch.device) -> int:
-    """How many processes decode: all cores beside a GPU; none beside a CPU, whose cores train a group each."""
+    """How many processes decode: all cores beside a GPU; none beside a CPU, whose cores train a group each.
+
+    >>> workers(torch.device("cpu"))
+    0
+    """
     return cpu_count() if device.type == "cuda" else 0
 
 

@@ -68,12 +68,7 @@ def make_missing(wanted: list[Run | Measurement], store, device, deadline, execu
                 time.sleep(POLL_SECONDS)
             missing = left
             batch = groups.gather(missing, store, device)
-    for message in selfcheck.failures(groups.folder_of(store), device):
-        warnings.warn(
-            f"the self-check of this machine failed for {message}; such runs are trained one by one with the plainest "
-            "engine (docs/onednn.md)",
-            stacklevel=3,
-        )
+    selfcheck.warn_of_failures(groups.folder_of(store), device)
     if failed:
         named = "; ".join(f"{run.key} ({run.model} of width {run.width:g} on {run.dataset})" for run in failed)
         causes = "; ".join(dict.fromkeys(f"died {error}" for error in failed.values()))

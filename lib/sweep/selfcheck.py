@@ -14,6 +14,7 @@ import faulthandler
 import hashlib
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,6 +65,16 @@ def failures(folder: Path, device: torch.device) -> list[str]:
     """The engines that failed here, each with its model and what was seen."""
     results = {file: file.read_text() for file in sorted(folder.glob(f"*-{machine(device)}.check"))}
     return [f"{' of '.join(f.stem.split('-')[:2])}: {text}" for f, text in results.items() if text != PASSED]
+
+
+def warn_of_failures(folder: Path, device: torch.device) -> None:
+    """Tell the caller of `sweep` which engines failed here, and what is done about it."""
+    for failure in failures(folder, device):
+        warnings.warn(
+            f"the self-check of this machine failed for {failure}; such runs are trained one by one with the plainest "
+            "engine (docs/onednn.md)",
+            stacklevel=4,
+        )
 
 
 def _remembered(file: Path, engine: type, model: str, device: torch.device) -> bool:

@@ -31,7 +31,13 @@ from lib.training.stack_passes import Parameters, Pass, unformed
 
 
 class Stack:
-    """An engine for R runs of one fully connected network, those with ρ = 0 first."""
+    """An engine for R runs of one fully connected network, those with ρ = 0 first.
+
+    >>> runs = [Run(dataset="digits", width=0.03, seed=seed, n_train=64, batch_size=32) for seed in (0, 1)]
+    >>> stack = Stack(runs, torch.device("cpu"))
+    >>> len(stack.epoch(0))  # of each run, its loss and accuracy
+    2
+    """
 
     name = "stack"
 

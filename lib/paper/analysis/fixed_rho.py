@@ -29,7 +29,7 @@ class Difference(NamedTuple):
     seeds: tuple[int, int]
 
 
-def gaps(table: pandas.DataFrame) -> pandas.DataFrame:
+def fixed_gaps(table: pandas.DataFrame) -> pandas.DataFrame:
     """One row a width and seed of a table of `sweep`, of the seeds that have SGD and SAM at every ρ of their width.
 
     Columns: width, parameters, seed, gap (points), keys (of the runs, in one string).

@@ -86,6 +86,11 @@ def trend(frame: pandas.DataFrame, value: str = "gap", over: str = "parameters",
     log: the slope is over log₁₀ of `over`, which must then be positive; else over `over` itself.
 
     Rows whose value is NaN are left out; a seed needs two different x to count. NaN where none has.
+
+    >>> columns = {"parameters": [10, 100, 1000] * 2, "seed": [0] * 3 + [1] * 3, "gap": [1, 2, 3, 0, 2, 5]}
+    >>> frame = pandas.DataFrame(columns)
+    >>> trend(frame).tau
+    1.0
     """
     frame = frame[[over, value, "seed"]].dropna()
     blocks = [(g[over].to_numpy(float), g[value].to_numpy(float)) for _, g in frame.groupby("seed")]

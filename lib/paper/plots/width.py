@@ -183,7 +183,7 @@ def _panel(workload: str, settings: Mapping[str, str] | None, shown: pandas.Data
 
 def fixed_radius(tidy: pandas.DataFrame, *, title: str) -> Figure:
     """The gap at radii that are not chosen against the number of parameters: a dot a seed, and its mean with a 95%
-    interval. `tidy`: columns parameters, seed, gap, as `analysis.fixed_rho.gaps` gives them."""
+    interval. `tidy`: columns parameters, seed, gap, as `analysis.fixed_rho.fixed_gaps` gives them."""
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(6, 3.4))
         for parameters, part in tidy.groupby("parameters"):
