@@ -959,3 +959,17 @@ def test_a_list_of_members_that_nests_too_deeply_is_harmless(tmp_path, expected)
     (tmp_path / "checkpoints").mkdir(parents=True)
     (tmp_path / "checkpoints" / "0.runs").write_text("[" * 100_000)
     check(sweep.sweep(grid()[:3], store=tmp_path), expected[:3])
+
+
+def test_a_worker_that_died_while_it_was_idle_is_passed_over(tmp_path, monkeypatch, expected):
+    class Dead:
+        def submit(self, *_):
+            raise BrokenExecutor("it died meanwhile")
+
+        def shutdown(self, **_):
+            pass
+
+    monkeypatch.setattr(rounds, "cpu_count", lambda: 2)
+    monkeypatch.setattr(pool, "_idle", [(str(paths.data()), time.monotonic(), Dead())])
+    with warnings.catch_warnings(action="error"):
+        check(sweep.sweep(grid()[:6], store=tmp_path), expected[:6])

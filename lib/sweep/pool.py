@@ -73,8 +73,8 @@ def run(
         while waiting or busy:
             while waiting and len(busy) < processes:
                 i, group = waiting.popleft()
-                worker = _take(data)
-                busy[worker.submit(work, group, device, deadline, os.getpid())] = i, worker
+                future, worker = _submit(data, work, group, device, deadline, os.getpid())
+                busy[future] = i, worker
             ended = concurrent.futures.wait(busy, POLL_SECONDS, concurrent.futures.FIRST_COMPLETED).done
             for future in ended:
                 i, worker = busy.pop(future)
@@ -96,6 +96,16 @@ def run(
 def _end() -> None:
     for *_, worker in _idle:
         worker.shutdown(kill_workers=True)
+
+
+def _submit(data: str, *call) -> tuple[concurrent.futures.Future, ProcessPoolExecutor]:
+    """Hand the call to a worker; one that died while it was idle is passed over."""
+    while True:
+        worker = _take(data)
+        try:
+            return worker.submit(*call), worker
+        except BrokenExecutor:
+            worker.shutdown(wait=False)
 
 
 def _take(data: str) -> ProcessPoolExecutor:
