@@ -9,6 +9,7 @@ The norm is one norm over all parameters. Weight decay belongs to the base optim
 """
 
 import contextlib
+import itertools
 import math
 import numbers
 
@@ -89,19 +90,22 @@ class SAM(torch.optim.Optimizer):
     def _perturbed(self):
         """Within this context the parameters are w + ε; afterwards they are w to the last bit."""
         moved = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
-        saved = [p.detach().clone() for p, _ in moved]
+        parameters = [p for p, _ in moved]
+        saved = [p.detach().clone() for p in parameters]
         with torch.no_grad():
-            norm = gradient_norm([p.grad for p, _ in moved])
+            norm = gradient_norm([p.grad for p in parameters])
             inverse = torch.where(norm > 0, 1 / norm, 0) if moved else norm
-            for p, group in moved:
-                scale = group["rho"] * inverse.to(p.device) if group["normalized"] else group["rho"]
-                p.add_(p.grad * scale)
+            for alike, members in itertools.groupby(moved, key=lambda one: (one[0].device, one[0].dtype, id(one[1]))):
+                members = list(members)
+                group = members[0][1]
+                scale = (group["rho"] * inverse).to(*alike[:2]) if group["normalized"] else group["rho"]
+                torch._foreach_add_([p for p, _ in members], torch._foreach_mul([p.grad for p, _ in members], scale))
         try:
             yield
         finally:
             with torch.no_grad():
-                for (p, _), w in zip(moved, saved, strict=True):
-                    p.copy_(w)
+                if moved:
+                    torch._foreach_copy_(parameters, saved)
 
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -116,7 +120,10 @@ def gradient_norm(gradients: list[torch.Tensor]) -> torch.Tensor:
     """
     if not gradients:
         return torch.zeros((), dtype=torch.float64)
-    squares = [g.square().sum().double() for g in gradients]
+    if gradients[0].is_cuda and not any(g.is_sparse for g in gradients):  # sums in a tree, all tensors in one launch
+        squares = [norm.double().square() for norm in torch._foreach_norm(gradients)]
+    else:
+        squares = [g.square().sum().double() for g in gradients]
     return torch.stack([s.to(squares[0].device) for s in squares]).sum().sqrt()
 
 

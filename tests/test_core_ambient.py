@@ -83,6 +83,7 @@ def test_all_is_as_it_was_afterwards(setting):
 @pytest.mark.parametrize("new", [False, True], ids=["allow_tf32", "fp32_precision"])
 def test_a_gpu_multiplies_in_float32_and_the_record_says_so_by_either_of_torchs_switches(monkeypatch, new):
     monkeypatch.setattr(records, "hardware", lambda _: "a GPU")
+    monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
     before = [backend.fp32_precision for backend in ambient.ROUNDING]
     try:
         if new:

@@ -1,7 +1,8 @@
 """Where things live. The only module that reads the environment, so every other one can be tested without it.
 
 `SAM_DATA` is the folder of datasets, `SAM_RECORDS` the store of records, `SAM_FIGURES` the folder of figures;
-unset, they are `data/`, `data/records/` and `figures/` of this checkout. Relative ones count from the checkout,
+unset, they are `data/`, `data/records/` and `figures/` of this checkout. `SAM_COMMIT` names the commit of a copy
+without `.git`. Relative ones count from the checkout,
 whatever the working directory is (papermill runs in the caller's, nbval in the notebook's).
 """
 
@@ -35,6 +36,11 @@ def checkpoints() -> Path:
 def figures() -> Path:
     """The folder that holds one folder of figures a preset."""
     return _folder("SAM_FIGURES", ROOT / "figures")
+
+
+def commit() -> str | None:
+    """The commit that a copy without `.git` says it is of."""
+    return os.environ.get("SAM_COMMIT") or None
 
 
 def quiet() -> bool:

@@ -106,23 +106,28 @@ def provenance(device: torch.device) -> dict:
         "device": hardware(device),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
-        **({"tf32": ambient.rounds_products()} if device.type == "cuda" else {}),
+        **(_libraries() if device.type == "cuda" else {}),
     }
+
+
+def _libraries() -> dict:
+    """What else results on a GPU depend on."""
+    return {"tf32": ambient.rounds_products(), "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
 
 
 @functools.cache  # of the code that this process runs, whatever is changed and committed meanwhile
 def commit() -> str | None:
     """The commit of this checkout when it was first asked for, with "+" behind it where lib/ had uncommitted changes;
-    None outside git. `lib.sweep.worker` asks before it trains."""
+    outside git what SAM_COMMIT says, or None. `lib.sweep.worker` asks before it trains."""
     git = ["git", "-C", str(paths.ROOT)]
     try:
         asked = subprocess.run([*git, "rev-parse", "--show-toplevel", "HEAD"], capture_output=True, text=True)
         changed = subprocess.run([*git, "status", "--porcelain", "lib"], capture_output=True, text=True)
     except OSError:
-        return None
+        return paths.commit()
     top, _, head = asked.stdout.strip().partition("\n")
     if asked.returncode or Path(top).resolve() != paths.ROOT:  # no checkout, or a copy inside another one's
-        return None
+        return paths.commit()
     return head[:12] + ("+" if changed.stdout.strip() else "")
 
 

@@ -19,7 +19,7 @@ from lib.core.ambient import exactly
 from lib.core.seeds import generator
 from lib.data import augment, streaming
 from lib.runs import Run
-from lib.training import engines
+from lib.training import cuda_graph, engines
 from lib.training.batches import StreamedBatches
 
 CALIBRATION_SECONDS = 0.2
@@ -59,6 +59,10 @@ def calibrate(runs: Sequence[Run], device: torch.device, plain: bool = False) ->
         engine = kind([run.but(dataset=stand_in) for run in runs], device)
         batch, most = min(runs[0].batch_size, n_samples(runs[0])[0]), n_samples(runs[0])[0]
         n = min(2 if data.streamed(runs[0].dataset) else max(batch // 32, 2), most)  # batch norm needs two
+        if device.type == "cuda":
+            n = min((cuda_graph.WARM_UP + 2) * batch, most)
+        _fill(engine.data, runs[0].dataset, n)
+        engine.epoch(0)  # untimed: the first steps of a process load libraries, those of a shape record a graph
         while True:
             _fill(engine.data, runs[0].dataset, n)
             train = _time(lambda: engine.epoch(0), device)

@@ -118,6 +118,8 @@ def _training_device(device: str | torch.device | None) -> torch.device:
     chosen = groups.choose_device(device)
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device = {str(device)!r}: torch sees no GPU here; take 'cpu', or leave it out")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device = {str(device)!r}: torch sees {torch.cuda.device_count()} here, from cuda:0 on")
     return chosen
 
 

@@ -6,11 +6,14 @@ A group whose worker process dies is tried again with nothing beside it, then ru
 import concurrent.futures
 import contextlib
 import functools
+import gc
 import time
+import traceback
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Executor
 
+import torch
 from filelock import FileLock, Timeout
 from loky import cpu_count
 
@@ -167,8 +170,12 @@ def _attempt(group: Group, device, deadline, tick) -> str | Exception:
     try:
         return work(group, device, deadline, tick=tick)
     except Exception as error:
+        traceback.clear_frames(error.__traceback__)  # which hold the engine, and the memory of the GPU
         return error
     finally:
+        if device.type == "cuda":
+            gc.collect()  # a stack refers to itself
+            torch.cuda.empty_cache()
         tick()
 
 

@@ -13,6 +13,7 @@ from lib.core import losses
 from lib.models import masking
 from lib.runs import Run
 from lib.sam import SAM
+from lib.training import cuda_graph
 from lib.training.batches import Batches, StreamedBatches
 from lib.training.schedule import learning_rate
 
@@ -46,6 +47,12 @@ class Loop:
             momentum=run.momentum,
             weight_decay=run.weight_decay,
         )
+        self.advance, self.rate = self._step, None
+        if device.type == "cuda":  # where a graph is recorded, which can read a rate only from a tensor
+            self.rate = torch.zeros((), device=device)
+            for group in self.optimizer.param_groups:
+                group.update(lr=self.rate, fused=True)
+            self.advance = cuda_graph.Replayed(self._step)
         self.total = torch.zeros((), dtype=torch.float64, device=device)
         self.hits = torch.zeros((), dtype=torch.int64, device=device)
 
@@ -65,8 +72,15 @@ class Loop:
 
     def step(self, step: int, x: torch.Tensor, y: torch.Tensor) -> None:
         """Step number `step`, on the batch (x, y), adding its loss and its hits at w to `total` and `hits`."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.run, step, self.data.steps_per_epoch)
+        rate = learning_rate(self.run, step, self.data.steps_per_epoch)
+        if self.rate is None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+        else:
+            self.rate.fill_(rate)
+        self.advance(x, y)
+
+    def _step(self, x: torch.Tensor, y: torch.Tensor) -> None:
         outputs, target = [], self.data.loss_target(y)
 
         def closure():
@@ -104,6 +118,9 @@ class Loop:
     def load_state_dict(self, state: dict) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.rate is not None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rate
 
 
 class PlainLoop(Loop):

@@ -70,7 +70,8 @@ class Stack:
         self.at_perturbed = Pass(self, self.perturbed, sam, descend=sam) if self.perturbed else None
         self.total = torch.zeros(len(runs), dtype=torch.float64, device=device)
         self.hits = torch.zeros(len(runs), dtype=torch.int64, device=device)
-        self.rate = torch.zeros((), dtype=self.dtype, device=device)  # a tensor, so that a graph can read it
+        # A tensor, so that a graph can read it; the fused step of a GPU takes it in single precision whatever w is in.
+        self.rate = torch.zeros((), dtype=torch.float32 if device.type == "cuda" else self.dtype, device=device)
         self.optimizer = self._optimizer()
         self.advance = cuda_graph.Replayed(self._step) if device.type == "cuda" else self._step
 
