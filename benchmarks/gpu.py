@@ -9,7 +9,6 @@ SAM_DATA. SAM_COMMIT names the commit of a copy without `.git`. toy: the same at
 """
 
 import argparse
-import itertools
 import json
 import statistics
 import tarfile
@@ -288,9 +287,10 @@ def loop_rate(model: str, width: int, name: str, steps: int, device: torch.devic
 
 
 def queue() -> list[list[Run | Measurement]]:
-    """What to train, in order of what it is worth a minute."""
-    names = ("mnist_fixed_radius", "mnist_mlp", "mnist_mlp_twice", "mnist_flatness", "cifar_resnet")
-    return list(itertools.chain.from_iterable(_by_width(experiments.EXPERIMENTS[name]("lite")) for name in names))
+    """What to train, in order of what it is worth a minute: the data that decide, then what is left of their grids."""
+    grids = [item.runs("lite") for item in experiments.DECIDING.values()]
+    grids += [experiments.EXPERIMENTS[name]("lite") for name in ("mnist_mlp", "mnist_mlp_twice", "mnist_flatness")]
+    return [part for grid in grids for part in _by_width(grid)]
 
 
 def _by_width(grid: list) -> Iterable[list]:

@@ -71,20 +71,42 @@ class SAM(torch.optim.Optimizer):
         """One step; `closure` zeroes the gradients, calls backward and returns the loss. Returns the loss at w.
 
         The closure is called at w and, where some ρ > 0, again at w + ε. w is restored exactly, also when
-        the second call raises.
+        the second call raises. A sequence of closures, one for each part of the batch, makes the step one of m-SAM:
+        every part climbs by its own gradient, and the base optimizer gets the mean of the gradients at these points.
+        The loss returned is the mean of the parts' losses at w.
         """
         if closure is None:
             raise TypeError(
                 "SAM.step needs a closure that zeroes the gradients, calls backward and returns the loss: "
                 "it evaluates the gradient twice"
             )
+        if callable(closure):
+            loss = self._gradient(closure)
+        else:
+            loss = self._mean_gradient(list(closure))
+        self.base_optimizer.step()
+        return loss
+
+    def _gradient(self, closure):
+        """Leave the gradient at w + ε in the parameters; return the loss at w."""
         closure = torch.enable_grad()(closure)
         loss = closure()
         if any(group["rho"] > 0 for group in self.param_groups):
             with self._perturbed(), _frozen_statistics(self._batch_norms):
                 closure()
-        self.base_optimizer.step()
         return loss
+
+    def _mean_gradient(self, closures):
+        if not closures:
+            raise ValueError("SAM.step got no closure: it needs one for each part of the batch, at least one")
+        total, sums = 0, {}
+        for closure in closures:
+            total = total + self._gradient(closure).detach()
+            for p in (p for group in self.param_groups for p in group["params"] if p.grad is not None):
+                sums[p] = sums[p] + p.grad if p in sums else p.grad.clone()
+        for p, g in sums.items():
+            p.grad = g / len(closures)
+        return total / len(closures)
 
     @contextlib.contextmanager
     def _perturbed(self):

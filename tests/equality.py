@@ -21,6 +21,7 @@ SCHEDULES = {
     "constant": {},
     "inverse": dict(schedule="inverse"),
     "step": dict(schedule="step"),
+    "three_steps": dict(schedule="three_steps"),
     "cosine": dict(schedule="cosine"),
     "warmup_cosine": dict(schedule="warmup_cosine", warmup_steps=4),
 }

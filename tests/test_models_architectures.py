@@ -221,7 +221,7 @@ def test_group_norm_does_not_touch_the_other_weights_of_a_seed():
 @pytest.mark.parametrize(
     ("name", "options", "told"),
     [
-        ("mlp", {"norm": "group"}, "norm = 'group': no option of mlp; it has none"),
+        ("mlp", {"norm": "group"}, "norm = 'group': no option of mlp; it has initialization"),
         ("vgg11", {"norm": "group"}, "norm = 'group': no option of vgg11; it has batch_norm"),
         ("resnet18", {"patch": 4}, "patch = 4: no option of resnet18; it has norm"),
         ("resnet18", {"norm": "layer"}, "norm = 'layer': must be one of batch, group"),

@@ -4,6 +4,7 @@ import pytest
 
 from lib import data
 from lib.paper import experiments
+from lib.runs import Run, parameter_count
 from lib.sweep import substitutes
 
 FIVE = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -12,7 +13,7 @@ COMMON = dict(loss="cross_entropy", normalized=True, n_train=0, sparsity=0.0, li
 # Of each workload its widths, and what all of its runs share.
 APPENDIX_A = {
     "mnist_mlp": (
-        (0.25, 0.5, 1, 2, 5, 10),
+        (0.25, 0.5, 1, 2, 4, 5, 10),
         STEPPED | dict(dataset="mnist", model="mlp", epochs=100, weight_decay=1e-4),
     ),
     "cifar_resnet": (
@@ -84,3 +85,39 @@ def test_the_table_of_a_grid_calls_what_is_not_pruned_dense():
     found = experiments.table(experiments.mnist_sparse("smoke"))
     assert found["pruner"].tolist() == ["dense"] * 2 + ["random"] * 2 + ["snip"] * 2 + ["random"] * 2 + ["snip"] * 2
     assert "pruner" not in experiments.table(experiments.mnist_mlp("smoke"))
+
+
+def test_as_released_differs_from_appendix_a_in_what_the_code_does_and_in_nothing_else():
+    runs = experiments.mnist_as_released("lite")
+    released = dict(schedule="three_steps", standardize=False, initialization="lecun", strict_threshold=True)
+    text = dict(schedule="step", standardize=True, initialization="default", strict_threshold=False)
+    fixed = {run for run in experiments.mnist_fixed_radius("lite") if run.seed < 10 and run.width in (0.25, 1)}
+    assert {run.but(**text) for run in runs} == fixed and len(runs) == 2 * 3 * 10
+    assert all({name: getattr(run, name) for name in released} == released for run in runs)
+    paper = experiments.mnist_as_released("paper")
+    assert {run.width for run in paper} == {0.25, 0.5, 1, 4, 10} and {run.rho for run in paper} == {0, *FIVE}
+    assert {run.dataset for run in experiments.mnist_as_released("smoke")} == {"digits"}
+
+
+def test_published_widths_have_the_numbers_of_parameters_of_the_published_figure():
+    counts = [parameter_count.parameters(Run(width=width)) for width in (0.25, 0.5, 1, 4, 10)]
+    assert [round(count / 1e6, 2) for count in counts] == [0.06, 0.13, 0.27, 1.43, 5.37]
+
+
+def test_the_data_that_decide_are_parts_of_experiments_without_overlap():
+    whole = {run for name in experiments.EXPERIMENTS for run in experiments.EXPERIMENTS[name]("lite")}
+    parts = {name: item.runs("lite") for name, item in experiments.DECIDING.items()}
+    assert all(parts.values()) and set().union(*parts.values()) <= whole
+    assert sum(map(len, parts.values())) == len(set().union(*parts.values()))
+    first = parts["deciding_1"]
+    assert {(r.width, r.rho) for r in first} == {(w, rho) for w in (0.25, 1) for rho in (0, 0.05, 0.1)}
+    assert {r.seed for r in first} == set(range(14))
+    with pytest.raises(ValueError, match="preset = 'paper': the data that decide are of 'lite'"):
+        experiments.DECIDING["deciding_1"].runs("paper")
+
+
+def test_rates_at_which_sam_learns_are_tried_at_every_alpha():
+    grid = experiments.vgg_rates("lite")
+    assert {m.kind for m in grid} == {"laziness"} and len(grid) == 3 * 2 * 2 * 3
+    figure = {m.run.but(lr=0.003) for m in experiments.vgg_linearization("lite") if m.run.rho in (0, 0.001)}
+    assert figure <= {m.run for m in grid} and {m.run.lr for m in grid} == {0.001, 0.003}

@@ -39,6 +39,11 @@ DEFAULTS = {
     "norm": "batch",
     "batch_norm": False,
     "patch": 4,
+    "standardize": True,
+    "initialization": "default",
+    "parts": 1,
+    "snip_samples": 1000,
+    "strict_threshold": False,
 }
 
 OTHERS = {
@@ -62,8 +67,18 @@ OTHERS = {
     "sparsity": 0.5,
     "pruner": "snip",
     "norm": "group",
+    "standardize": False,
+    "initialization": "lecun",
+    "parts": 2,
+    "snip_samples": 0,
+    "strict_threshold": True,
 }
-NEEDS = {"norm": {"model": "resnet18"}, "pruner": {"sparsity": 0.5}}  # fields that only some runs may change
+NEEDS = {
+    "norm": {"model": "resnet18"},
+    "pruner": {"sparsity": 0.5},
+    "parts": {"optimizer": "sam"},
+    "snip_samples": {"sparsity": 0.5, "pruner": "snip"},
+}  # fields that only some runs may change
 
 
 # Keys
@@ -173,7 +188,7 @@ INVALID = [
     ("model", "mpl", "linear2, mlp, resnet18"),
     ("loss", "hinge", "cross_entropy, mse, squared"),
     ("optimizer", "adam", "sgd, sam"),
-    ("schedule", "cosin", "constant, inverse, step, cosine, warmup_cosine"),
+    ("schedule", "cosin", "constant, inverse, step, three_steps, cosine, warmup_cosine"),
     ("precision", "float16", "float32, float64"),
     ("recipe", 2, "one of 1"),
     ("width", "1", "a finite number"),
@@ -253,7 +268,7 @@ def test_values_that_do_not_go_together_are_refused():
     for wrong in (dict(loss="squared"), dict(linearize="centered"), dict(linearize="none", loss="mse")):
         with pytest.raises(ValueError, match=r"alpha = 30.0: .* takes linearize = 'centered' or 'tangent' and loss"):
             Run(alpha=30, **wrong)
-    with pytest.raises(ValueError, match=r"sparsity = 0.5: must be 0 with linearize = 'tangent'"):
+    with pytest.raises(ValueError, match=r"sparsity = 0.5: there must be no mask with linearize = 'tangent'"):
         Run(linearize="tangent", sparsity=0.5)
 
 

@@ -142,6 +142,37 @@ def test_rho_zero_is_the_base_optimizer_at_its_cost(base, options):
     assert len(seen) == 1
 
 
+# m-SAM: a closure for each part of the batch
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+def test_every_part_climbs_by_itself_and_the_gradients_there_are_averaged(normalized):
+    # f_i(w) = w'A_i w/2: the step is −lr · mean of A_i(w + ε_i), ε_i = ρ A_i w, over its length or not.
+    matrices = [torch.diag(torch.tensor(d, dtype=torch.float64)) for d in ((1.0, 2.0), (3.0, 0.5), (0.0, 4.0))]
+    w = vector(1.0, -2.0)
+    optimizer = SAM([w], SGD, lr=0.1, rho=0.3, normalized=normalized)
+    parts = [closure_of(optimizer, lambda a=a: w @ a @ w / 2) for a in matrices]
+    before = w.detach().clone()
+    loss = optimizer.step(parts)
+    g = [a @ before for a in matrices]
+    points = [before + 0.3 * each / (each.norm() if normalized else 1) for each in g]
+    expected = before - 0.1 * sum(a @ p for a, p in zip(matrices, points, strict=True)) / 3
+    torch.testing.assert_close(w.detach(), expected)
+    assert loss.item() == pytest.approx(sum(float(before @ a @ before) / 2 for a in matrices) / 3)
+
+
+def test_parts_of_equal_size_without_a_radius_are_the_batch():
+    x, y = batch(0)
+    models = [network() for _ in range(2)]
+    whole, split = (SAM(model.parameters(), SGD, lr=0.1, rho=0.0) for model in models)
+    whole.step(closure_of(whole, lambda: nn.functional.cross_entropy(models[0](x), y)))
+    pieces = zip(x.split(4), y.split(4), strict=True)
+    split.step([closure_of(split, lambda p=p: nn.functional.cross_entropy(models[1](p[0]), p[1])) for p in pieces])
+    torch.testing.assert_close(weights(models[0]), weights(models[1]))
+    with pytest.raises(ValueError, match="got no closure: it needs one for each part of the batch"):
+        split.step([])
+
+
 # Batch norm
 
 

@@ -39,6 +39,7 @@ POINTS = {
     "constant": {0: 0.1, 20: 0.1, 39: 0.1},
     "inverse": {0: 0.1, 4: 0.1, 5: 0.1 / (1 + 1 / 3), 9: 0.075, 15: 0.05, 39: 0.1 / (1 + 7 / 3)},
     "step": {0: 0.1, 19: 0.1, 20: 0.01, 29: 0.01, 30: 0.001, 39: 0.001},
+    "three_steps": {0: 0.1, 9: 0.1, 10: 0.01, 19: 0.01, 20: 0.001, 29: 0.001, 30: 1e-4, 39: 1e-4},
     "cosine": {
         0: 0.1,
         10: 0.1 * (1 + math.sqrt(0.5)) / 2,
@@ -373,9 +374,9 @@ def test_a_checkpoint_with_another_mask_is_not_taken(kind, tmp_path, monkeypatch
     make, runs = PRUNED[kind]
     checkpoint, chosen = tmp_path / "group.pt", pruning.snip_mask
 
-    def otherwise(*given):
+    def otherwise(*given, **options):
         """SNIP as on a machine that rounds otherwise: one weight of a layer is kept in another's place."""
-        masks = chosen(*given)
+        masks = chosen(*given, **options)
         partly = next(mask.view(-1) for mask in masks.values() if mask.any() and not mask.all())
         had, lacked = partly.nonzero()[0], (~partly).nonzero()[0]
         partly[had], partly[lacked] = False, True

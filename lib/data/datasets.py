@@ -139,12 +139,20 @@ def regression(name: str) -> bool:
     return name in DATASETS and DATASETS[name].regression
 
 
+def scale(x: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Raw images to [0, 1]: x/255 of bytes; numbers that are no bytes as they are.
+
+    >>> scale(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist()
+    [0.0, 0.20000000298023224, 1.0]
+    """
+    return x.to(dtype) / (255 if x.dtype == torch.uint8 else 1)
+
+
 def standardize(x: torch.Tensor, name: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Raw images N×C×H×W on any device to what networks see: [0, 1], minus the mean, over the deviation, by channel.
     Folders of colour images take ImageNet's statistics, others 0.5."""
     mean, deviation = _statistics(name, x.shape[1], dtype, x.device)
-    scale = 255 if x.dtype == torch.uint8 else 1
-    return (x.to(dtype) / scale - mean) / deviation
+    return (scale(x, dtype) - mean) / deviation
 
 
 @functools.cache  # so that a batch on an accelerator waits for no copy

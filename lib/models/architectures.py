@@ -3,8 +3,8 @@
 | name | what | `width` | options |
 |---|---|---|---|
 | linear2 | W₂W₁x, two factors without biases (Figure 1a) | the rank, columns of W₂ | |
-| mlp | LeNet-300-100: two hidden ReLU layers (Appendix A) | factor on 300 and 100 | |
-| resnet18 | `lib.models.resnet` | filters of the first stage | norm |
+| mlp | LeNet-300-100: two hidden ReLU layers (Appendix A) | factor on 300 and 100 | initialization |
+| resnet18 | `lib.models.resnet` | filters of the first stage | norm, initialization |
 | resnet50 | `lib.models.resnet` | filters of the first stage | norm |
 | vgg11 | `lib.models.vgg` | filters of the first convolution | batch_norm |
 | vit | `lib.models.vit` | the hidden dimension, a multiple of 32 | patch |
@@ -53,7 +53,14 @@ _BUILDERS = {
     "vit": vit.vit,
 }
 NAMES = tuple(_BUILDERS)
-OPTIONS = {"resnet18": ("norm",), "resnet50": ("norm",), "vgg11": ("batch_norm",), "vit": ("patch",)}
+OPTIONS = {
+    "mlp": ("initialization",),
+    "resnet18": ("norm", "initialization"),
+    "resnet50": ("norm",),
+    "vgg11": ("batch_norm",),
+    "vit": ("patch",),
+}
+INITIALIZATIONS = ("default", "lecun")
 
 
 def build(
@@ -62,7 +69,8 @@ def build(
     """The network `name` on the CPU in float32, for inputs N×`in_shape` = N×C×H×W and `classes` outputs.
 
     options: norm, "batch" or "group", of a resnet; batch_norm, False or True, of a vgg11; patch, the side of a
-        patch, of a vit.
+        patch, of a vit; initialization, "default" (torch's for an mlp, He's for a resnet18) or "lecun"
+        (`lecun_normal`), of both.
 
     The weights are a function of the arguments alone; the global random state is left as it was.
     Raises ValueError for an unknown name or option, and for a width that gives no neurons, a fraction of a filter, or
@@ -78,8 +86,33 @@ def build(
             there = ", ".join(OPTIONS.get(name, ())) or "none"
             raise ValueError(f"{option} = {options[option]!r}: no option of {name}; it has {there}")
     check_width(name, width)
+    initialization = options.pop("initialization", "default")
+    if initialization not in INITIALIZATIONS:
+        raise ValueError(f"initialization = {initialization!r}: must be one of {', '.join(INITIALIZATIONS)}")
     with seeded(derive(seed, "initialization")):
-        return _BUILDERS[name](width if name == "mlp" else int(width), in_shape, classes, **options)
+        model = _BUILDERS[name](width if name == "mlp" else int(width), in_shape, classes, **options)
+        return lecun_normal(model) if initialization == "lecun" else model
+
+
+@torch.no_grad()
+def lecun_normal(model: nn.Module) -> nn.Module:
+    """Draw the weights of its Linear and convolution layers from LeCun's normal distribution, in place, and set their
+    biases to 0, as flax does: variance 1/(inputs of a unit), cut off at two standard deviations of the normal
+    distribution that is cut.
+
+    >>> round(lecun_normal(nn.Linear(100, 10_000)).weight.std().item(), 3)
+    0.1
+    """
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            deviation = (layer.weight[0].numel() ** -0.5) / CUT_NORMAL
+            nn.init.trunc_normal_(layer.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return model
+
+
+CUT_NORMAL = math.sqrt(1 - 4 * math.exp(-2) / (math.sqrt(2 * math.pi) * math.erf(math.sqrt(2))))  # its deviation
 
 
 def outline(name: str, *, width: float, in_shape: Sequence[int], classes: int, **options: str | int) -> nn.Module:

@@ -6,6 +6,7 @@ the weights of Linear and convolution layers only; biases and norms are never pr
 """
 
 import hashlib
+import math
 import numbers
 
 import numpy as np
@@ -107,12 +108,13 @@ def matching(model: nn.Module, parameters: int) -> float:
     return 1 - (parameters - uncovered) / covered
 
 
-def remaining(model: nn.Module, sparsity: float, pruner: str) -> int:
+def remaining(model: nn.Module, sparsity: float, pruner: str, strict: bool = False) -> int:
     """The trainable numbers that a mask of this kind leaves of the model, those that it never covers included.
 
-    "random" rounds in each layer, "snip" once, a pattern keeps min(n, r) of an incomplete group. Nothing is drawn, so a
-    model on the meta device will do. Raises ValueError for a sparsity outside [0, 1) or another one than the pattern's,
-    an unknown pruner, and a model with nothing to prune or with a frozen weight.
+    "random" rounds in each layer, "snip" once, a pattern keeps min(n, r) of an incomplete group; strict: as `pruning`
+    has it, if no scores tie. Nothing is drawn, so a model on the meta device will do. Raises ValueError for a sparsity
+    outside [0, 1) or another one than the pattern's, an unknown pruner, and a model with nothing to prune or with a
+    frozen weight.
     """
     sparsity = check_sparsity(sparsity)
     if pruner not in PRUNERS:
@@ -127,7 +129,9 @@ def remaining(model: nn.Module, sparsity: float, pruner: str) -> int:
             w.numel() // w.shape[1] * (w.shape[1] // m * n + min(n, w.shape[1] % m)) for w in weights
         )
     sizes = [w.numel() for w in weights]
-    return uncovered + sum(kept_count(size, sparsity) for size in (sizes if pruner == "random" else [sum(sizes)]))
+    return uncovered + sum(
+        kept_count(size, sparsity, strict) for size in (sizes if pruner == "random" else [sum(sizes)])
+    )
 
 
 def check_pattern(pruner: str, sparsity: float) -> None:
@@ -161,6 +165,6 @@ def to_prune(model: nn.Module) -> dict[str, nn.Parameter]:
     return weights
 
 
-def kept_count(count: int, sparsity: float) -> int:
-    """How many of `count` weights remain at this sparsity."""
-    return round((1 - sparsity) * count)
+def kept_count(count: int, sparsity: float, strict: bool = False) -> int:
+    """How many of `count` weights remain at this sparsity; strict: with one more removed than ⌊sparsity·count⌋."""
+    return count - math.floor(sparsity * count) - 1 if strict else round((1 - sparsity) * count)

@@ -9,6 +9,7 @@ A mask (`lib.models.masking`) says which weights of Linear and convolution layer
 | 2:4, 1:4 | the largest N of every M weights in a row (Section 8; Zhou et al. 2021) | 1 − N/M |
 """
 
+import math
 import warnings
 
 import torch
@@ -18,16 +19,15 @@ from lib.core import losses
 from lib.core.seeds import generator
 from lib.models import masking
 
-SNIP_SAMPLES = 1000
-
 
 class LayerCollapse(UserWarning):
     """A mask that leaves nothing of a layer, so that nothing passes it but its bias, and what goes around it."""
 
 
-def random_mask(model: nn.Module, sparsity: float, *, seed: int) -> dict[str, torch.Tensor]:
+def random_mask(model: nn.Module, sparsity: float, *, seed: int, strict: bool = False) -> dict[str, torch.Tensor]:
     """Keep round((1 − sparsity)·numel) weights of each layer, chosen uniformly; a function of the arguments alone.
 
+    strict: remove ⌊sparsity·numel⌋ + 1 instead, as the paper's released code does, also at sparsity 0.
     sparsity: the share removed, in [0, 1). Raises ValueError for one outside, for a seed that is no whole number, and
     for a model with nothing to prune or with a frozen weight; warns (LayerCollapse) of a layer of which nothing is
     kept.
@@ -42,20 +42,22 @@ def random_mask(model: nn.Module, sparsity: float, *, seed: int) -> dict[str, to
     masks = {}
     for name, weight in masking.to_prune(model).items():
         order = torch.randperm(weight.numel(), generator=generator(seed, "mask", name))
-        masks[name] = (
-            _keep_first(order, masking.kept_count(weight.numel(), sparsity)).view(weight.shape).to(weight.device)
-        )
+        count = masking.kept_count(weight.numel(), sparsity, strict)
+        masks[name] = _keep_first(order, count).view(weight.shape).to(weight.device)
     return _warn_of_collapse(masks)
 
 
 def snip_mask(
-    model: nn.Module, loss: str, x: torch.Tensor, y: torch.Tensor, sparsity: float
+    model: nn.Module, loss: str, x: torch.Tensor, y: torch.Tensor, sparsity: float, *, strict: bool = False
 ) -> dict[str, torch.Tensor]:
     """Keep the round((1 − sparsity)·n) weights, of all layers together, with the largest |w · ∂L/∂w| (Lee et al. 2019).
 
     L is the mean `loss` (a name of `losses.NAMES`) over all samples x (N×…) with their labels (N, int64) or targets
     (N×K) y, in the mode the model is in; all pass it at once, which takes the memory of their activations. Ties go to
     the earlier weight. Gradients and buffers are left as they were.
+
+    strict: keep the scores above the one of rank ⌊sparsity·n⌋ from below, counted from 0, as the paper's released code
+    does: it removes that one too, and all that tie with it.
 
     Raises ValueError for a sparsity outside [0, 1), no samples, labels or targets that do not fit the loss and the
     output, an unknown loss, a weight that is frozen or that the output does not depend on, and for scores that are not
@@ -92,8 +94,11 @@ def snip_mask(
         raise ValueError("the scores |w · ∂L/∂w| are not all finite: the weights or the samples hold NaN or infinities")
     if not scores.any():
         raise ValueError("the scores |w · ∂L/∂w| are all 0: on these samples the loss does not depend on any weight")
-    order = scores.argsort(descending=True, stable=True)
-    kept = _keep_first(order, masking.kept_count(len(scores), sparsity)).split([w.numel() for w in weights.values()])
+    if strict:
+        kept = scores > scores.sort().values[math.floor(sparsity * len(scores))]
+    else:
+        kept = _keep_first(scores.argsort(descending=True, stable=True), masking.kept_count(len(scores), sparsity))
+    kept = kept.split([w.numel() for w in weights.values()])
     return _warn_of_collapse({name: k.view(w.shape) for (name, w), k in zip(weights.items(), kept, strict=True)})
 
 
@@ -128,21 +133,22 @@ def nm_mask(model: nn.Module, n: int, m: int) -> dict[str, torch.Tensor]:
 def masks_of(run, model: nn.Module, batches) -> dict[str, torch.Tensor]:
     """The mask of a run for its network at initialization; empty for a dense run.
 
-    "random" draws it from the run's seed; "snip" scores the weights on SNIP_SAMPLES training samples, balanced over
-    the classes, of `batches` (`lib.training.batches.Batches`); a pattern looks at the weights themselves.
+    "random" draws it from the run's seed; "snip" scores the weights on `run.snip_samples` training samples, balanced
+    over the classes, of `batches` (`lib.training.batches.Batches`), or on the first batch; a pattern looks at the
+    weights themselves.
     """
-    if run.sparsity == 0:
+    if not run.masked:
         return {}
     if run.pruner == "random":
-        return random_mask(model, run.sparsity, seed=run.seed)
+        return random_mask(model, run.sparsity, seed=run.seed, strict=run.strict_threshold)
     if run.pruner in masking.PATTERNS:
         return nm_mask(model, *masking.PATTERNS[run.pruner])
-    x, y = batches.balanced(SNIP_SAMPLES)
+    x, y = batches.balanced(run.snip_samples) if run.snip_samples else batches.first_batch(run.seed)
     if len(y) == 0:
         raise ValueError(
-            f"{run.dataset}: has more than {SNIP_SAMPLES} classes, of which SNIP cannot take a sample each"
+            f"{run.dataset}: has more than {run.snip_samples} classes, of which SNIP cannot take a sample each"
         )
-    return snip_mask(model, run.loss, x, y, run.sparsity)
+    return snip_mask(model, run.loss, x, y, run.sparsity, strict=run.strict_threshold)
 
 
 def _keep_first(order: torch.Tensor, count: int) -> torch.Tensor:

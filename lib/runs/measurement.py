@@ -44,7 +44,7 @@ class Measurement:
     def __post_init__(self):
         if self.kind not in KINDS:
             raise ValueError(f"kind = {self.kind!r}: must be one of {', '.join(KINDS)}")
-        if self.run.sparsity:
+        if self.run.masked:
             raise ValueError(f"sparsity = {self.run.sparsity!r}: {self.kind} is measured of dense networks only")
         defaults = options_of(self.kind)
         for name, value in dict(self.options).items():

@@ -27,4 +27,4 @@ def parameters(run: Run) -> int:
 
 def remaining(run: Run) -> int:
     """The trainable numbers of the run's network; of a sparse one, those that its mask keeps or never covers."""
-    return masking.remaining(outline(run), run.sparsity, run.pruner)
+    return masking.remaining(outline(run), run.sparsity, run.pruner, run.strict_threshold)

@@ -18,7 +18,7 @@ from lib.core import losses
 from lib.models import linearize, masking, resnet, vit
 
 OPTIMIZERS = ("sgd", "sam")
-SCHEDULES = ("constant", "inverse", "step", "cosine", "warmup_cosine")
+SCHEDULES = ("constant", "inverse", "step", "three_steps", "cosine", "warmup_cosine")
 PRECISIONS = ("float32", "float64")
 UNRECORDED = ("missing", "failed")  # statuses, in tables, of runs that have no record
 
@@ -39,7 +39,15 @@ class Run:
     sparsity, pruner: the share of weights removed at initialization, and by what: "random", the same share of each
         layer, "snip", the least important of all, or a pattern such as "2:4", which sets the share
         (`lib.models.pruning`).
+    snip_samples: of how many training samples SNIP takes its scores, balanced over the classes; 0 takes one batch, the
+        first that the run's seed trains on.
+    strict_threshold: keep only the weights whose score is above the one of rank ⌊sparsity · n⌋ from below, which
+        removes one more than that, also at sparsity 0; else round((1 − sparsity) · n) are kept.
     precision: in which weights and arithmetic are kept.
+    standardize: whether inputs in [0, 1] are standardized by channel.
+    initialization: "default", that of each model, or "lecun", LeCun normal weights and biases 0 (`lib.models.build`).
+    parts: into how many parts SAM splits a batch; each climbs by its own gradient, and the gradients at these points
+        are averaged: m-SAM with m = batch_size/parts.
     norm: "batch" or "group", of a network that has norms to choose, a resnet (`lib.models.resnet`).
     batch_norm: whether a vgg11 has batch norms; it has none by default, as Appendix C linearizes it (`lib.models.vgg`).
     patch: the side of the patches of a vit in pixels, which must tile the images (`lib.models.vit`).
@@ -72,11 +80,16 @@ class Run:
     precision: str = "float32"
     sparsity: float = 0.0
     pruner: str = "random"
+    snip_samples: int = 1000
+    strict_threshold: bool = False
     norm: str = "batch"
     batch_norm: bool = False
     patch: int = 4
     linearize: str = "none"
     alpha: float = 1.0
+    standardize: bool = True
+    initialization: str = "default"
+    parts: int = 1
     recipe: int = 1
 
     def __post_init__(self):
@@ -92,17 +105,11 @@ class Run:
             raise ValueError(f"lr = {self.lr!r}: must be more than 0")
         if self.optimizer == "sgd" and self.rho:
             raise ValueError(f"rho = {self.rho!r}: must be 0 for optimizer 'sgd', or take optimizer 'sam'")
-        if not self.sparsity < 1:
-            raise ValueError(f"sparsity = {self.sparsity!r}: must be in [0, 1)")
-        if self.pruner in masking.PATTERNS:
-            masking.check_pattern(self.pruner, self.sparsity)
-        if self.pruner != "random" and not self.sparsity:
-            raise ValueError(f"pruner = {self.pruner!r}: at sparsity 0 nothing is pruned; leave it at 'random'")
-        if self.sparsity and self.model == "vit":
-            message = "masks are for Linear and Conv layers, not for the attention of a vit, so it must be 0"
-            raise ValueError(f"sparsity = {self.sparsity!r}: {message}")
-        if self.pruner == "snip" and data.regression(self.dataset):
-            raise ValueError(f"pruner = 'snip': needs classes to draw samples from, and {self.dataset!r} has none")
+        if self.optimizer == "sgd" and self.parts > 1:
+            raise ValueError(f"parts = {self.parts!r}: only SAM climbs; it must be 1 for optimizer 'sgd'")
+        if self.batch_size % self.parts:
+            raise ValueError(f"parts = {self.parts!r}: must divide batch_size = {self.batch_size}")
+        self._check_pruning()
         for name, value in self.options.items():
             if name not in models.OPTIONS.get(self.model, ()):
                 message = f"a {self.model} has no {name} to choose; leave it at {getattr(Run, name)!r}"
@@ -118,8 +125,6 @@ class Run:
                 f"alpha = {self.alpha!r}: scales the targets of a centered or tangent model, so that it takes "
                 "linearize = 'centered' or 'tangent' and loss = 'squared' or 'mse'"
             )
-        if self.linearize != "none" and self.sparsity:
-            raise ValueError(f"sparsity = {self.sparsity!r}: must be 0 with linearize = {self.linearize!r}")
         if self.linearize == "tangent" and (
             self.batch_norm or ("norm" in models.OPTIONS.get(self.model, ()) and self.norm == "batch")
         ):
@@ -132,6 +137,31 @@ class Run:
             raise ValueError(
                 f"loss = {self.loss!r}: the targets of {self.dataset!r} are vectors; take 'squared' or 'mse'"
             )
+
+    def _check_pruning(self):
+        masked = f"sparsity = {self.sparsity!r}" if self.sparsity else "strict_threshold = True"
+        if not self.sparsity < 1:
+            raise ValueError(f"sparsity = {self.sparsity!r}: must be in [0, 1)")
+        if self.pruner in masking.PATTERNS:
+            masking.check_pattern(self.pruner, self.sparsity)
+            if self.strict_threshold:
+                raise ValueError(f"{masked}: a pattern such as {self.pruner!r} has no threshold; leave it False")
+        if self.pruner != "random" and not self.sparsity:
+            raise ValueError(f"pruner = {self.pruner!r}: at sparsity 0 nothing is pruned; leave it at 'random'")
+        if self.masked and self.model == "vit":
+            message = "masks are for Linear and Conv layers, not for the attention of a vit, so there must be none"
+            raise ValueError(f"{masked}: {message}")
+        if self.masked and self.linearize != "none":
+            raise ValueError(f"{masked}: there must be no mask with linearize = {self.linearize!r}")
+        if self.pruner == "snip" and data.regression(self.dataset):
+            raise ValueError(f"pruner = 'snip': needs classes to draw samples from, and {self.dataset!r} has none")
+        if self.snip_samples != Run.snip_samples and self.pruner != "snip":
+            raise ValueError(f"snip_samples = {self.snip_samples!r}: only pruner 'snip' scores samples; leave it alone")
+
+    @property
+    def masked(self) -> bool:
+        """Whether a mask removes any of its weights."""
+        return self.sparsity > 0 or self.strict_threshold
 
     @property
     def key(self) -> str:
@@ -147,7 +177,7 @@ class Run:
     @property
     def options(self) -> dict[str, str | int | bool]:
         """The options of `models.build` that this run sets."""
-        names = ("norm", "batch_norm", "patch")
+        names = ("norm", "batch_norm", "patch", "initialization")
         return {name: getattr(self, name) for name in names if getattr(self, name) != getattr(Run, name)}
 
     def as_dict(self) -> dict:
@@ -182,6 +212,7 @@ _CHOICES = {
     "pruner": masking.PRUNERS,
     "norm": resnet.NORMS,
     "linearize": linearize.FORMS,
+    "initialization": models.INITIALIZATIONS,
     "recipe": (1,),
 }
 _LEAST = {
@@ -195,7 +226,9 @@ _LEAST = {
     "n_train": 0,
     "eval_every": 1,
     "sparsity": 0,
+    "snip_samples": 0,
     "patch": 1,
+    "parts": 1,
 }
 
 

@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+import time
+from collections.abc import Iterable, Sequence
 from concurrent.futures import BrokenExecutor
 
 import pandas
@@ -13,13 +15,15 @@ from lib.paper import experiments
 from lib.paper.experiments import figures
 from lib.runs import Measurement, Run, records
 from lib.sweep import groups
-from lib.sweep.grid import measure, sweep
+from lib.sweep.grid import measure, parse_seconds, sweep
 from lib.sweep.planning import run_of, summary
 
 
 def main(arguments: list[str] | None = None) -> int:
     """`python -m lib.sweep EXPERIMENT --preset P`: train a grid, or with --plan say what it would take."""
-    names = ", ".join(experiments.EXPERIMENTS)
+    items = experiments.DECIDING
+    known = experiments.EXPERIMENTS | {name: item.runs for name, item in items.items()}
+    names = ", ".join((*experiments.EXPERIMENTS, f"deciding (one after the other: {', '.join(items)})"))
     parser = argparse.ArgumentParser(prog="python -m lib.sweep", description=main.__doc__)
     parser.add_argument(
         "experiment", nargs="*", metavar="EXPERIMENT", help=f"{names}; with --plan by default all figures"
@@ -32,13 +36,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--store", help="the folder of records")
     terminal.tolerate()
     given = parser.parse_args(arguments)
-    unknown = sorted(set(given.experiment) - set(experiments.EXPERIMENTS))
+    in_order = given.experiment == ["deciding"]
+    given.experiment = list(items) if in_order else given.experiment
+    unknown = sorted(set(given.experiment) - set(known))
     if unknown or not (given.experiment or given.plan):
         message = f"unknown experiment {', '.join(unknown)}" if unknown else "no experiment given"
         parser.error(f"{message}; there are {names}")
     try:
         if given.experiment:
-            grids = {name: experiments.EXPERIMENTS[name](given.preset) for name in given.experiment}
+            grids = {name: known[name](given.preset) for name in given.experiment}
         else:
             grids = figures.grids(given.preset)
         together = _where(list(dict.fromkeys(what for grid in grids.values() for what in grid)), given.where)
@@ -48,13 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
             if len(grids) > 1:
                 grids["all"] = together
             _print_plan(given.preset, grids, groups.choose_device(given.device), given.store)
+            for name in (name for name in items if name in grids):
+                print(f"{name} adds {items[name].adds}")
             return 0
-        options = {"store": given.store, "device": given.device, "budget": given.budget}
-        made = [
-            call(part, **options)[["key", "status"]]
-            for kind, call in ((Run, sweep), (Measurement, measure))
-            if (part := [what for what in together if isinstance(what, kind)])
-        ]
+        made = _train(grids.values() if in_order else [together], set(together), given)
     except (OSError, ValueError, BrokenExecutor) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
@@ -65,6 +68,19 @@ def main(arguments: list[str] | None = None) -> int:
     more = "; out of time, run again to go on" if "missing" in counts else ""
     print(", ".join(f"{n} {status}" for status, n in counts.items()) + more)
     return 1 if "failed" in counts else 0
+
+
+def _train(grids: Iterable[Sequence[Run | Measurement]], kept: set, given) -> list[pandas.DataFrame]:
+    """Train the kept runs of one grid after the other, as long as the budget lasts; give keys and statuses."""
+    deadline = None if given.budget is None else time.monotonic() + parse_seconds(given.budget)
+    made = []
+    for grid in grids:
+        for kind, call in ((Run, sweep), (Measurement, measure)):
+            if part := [what for what in grid if isinstance(what, kind) and what in kept]:
+                left = None if deadline is None else max(deadline - time.monotonic(), 0)
+                options = {"store": given.store, "device": given.device, "budget": left}
+                made.append(call(part, **options)[["key", "status"]])
+    return made
 
 
 def _print_plan(preset: str, grids: dict, device: torch.device, store) -> None:

@@ -94,7 +94,7 @@ def run_of(what: Run | Measurement) -> Run:
 
 def _announcement(runs: tuple[Run, ...]) -> str:
     run, many = runs[0], f"{len(runs)} runs of " if len(runs) > 1 else ""
-    kind = ", SAM" * bool(runs[-1].rho) + ", sparse" * any(run.sparsity for run in runs)
+    kind = ", SAM" * bool(runs[-1].rho) + ", sparse" * any(run.masked for run in runs)
     return f"timing {many}{run.model} of width {run.width:g} on {run.dataset}{kind}"
 
 
@@ -191,7 +191,8 @@ def memory(runs: Sequence[Run]) -> int:
     """Bytes of the state and the data of a group; see `plan`."""
     run = runs[0]
     number = torch.finfo(getattr(torch, run.precision)).bits // 8
-    buffers = 2 + (run.momentum > 0) + any(r.rho > 0 for r in runs) + any(r.sparsity > 0 for r in runs)
+    buffers = 2 + (run.momentum > 0) + any(r.rho > 0 for r in runs) + any(r.masked for r in runs)
+    buffers += run.parts > 1  # the sum over the parts
     buffers += run.linearize != "none"  # the frozen copy
     (n, m), (_, (channels, height, width)) = n_samples(run), data.shapes(run.dataset)
     if data.streamed(run.dataset):

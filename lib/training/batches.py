@@ -47,7 +47,9 @@ class Batches:
         return n
 
     def _place(self, x):
-        return data.standardize(x.to(self.device), self.run.dataset, dtype=self.dtype)
+        """Raw inputs as networks see them."""
+        x = x.to(self.device)
+        return data.standardize(x, self.run.dataset, self.dtype) if self.run.standardize else data.scale(x, self.dtype)
 
     def _targets(self, y):
         return y.to(self.device, self.dtype if y.is_floating_point() else torch.int64)
@@ -67,7 +69,13 @@ class Batches:
 
     def balanced(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The first `count`/classes training samples of each class, as they are evaluated."""
-        index = self._first_of_each(count)
+        return self._evaluated(self._first_of_each(count))
+
+    def first_batch(self, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The samples of the first batch that `seed` trains on, as they are evaluated."""
+        return self._evaluated(self.order(seed, 0)[: self.run.batch_size].cpu())
+
+    def _evaluated(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x = self._place(self._raw[index]) if self.train[0] is None else self.train[0][index.to(self.device)]
         return x, self.train[1][index.to(self.device)]
 
@@ -85,8 +93,7 @@ class Batches:
             index = order[start : start + self.run.batch_size]
             if self.augmented:
                 batch = slice(start, start + len(index))
-                x = augment.apply(self.padded, index, offsets[batch], flips[batch])
-                x = data.standardize(x, self.run.dataset, dtype=self.dtype)
+                x = self._place(augment.apply(self.padded, index, offsets[batch], flips[batch]))
             else:
                 x = self.train[0][index]
             yield x, self.train[1][index]
@@ -117,8 +124,7 @@ class StreamedBatches(Batches):
         self.train, self.test = (None, self._targets(train.y[:n])), (None, self._targets(test.y))
         self.processes = streaming.workers(device) if processes is None else processes
 
-    def balanced(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        index = self._first_of_each(count)
+    def _evaluated(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return next(self._stream("train", [index])), self.train[1][index.to(self.device)]
 
     def epoch(self, seed: int, epoch: int):

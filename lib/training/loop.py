@@ -81,20 +81,34 @@ class Loop:
         self.advance(x, y)
 
     def _step(self, x: torch.Tensor, y: torch.Tensor) -> None:
-        outputs, target = [], self.data.loss_target(y)
+        parts = min(self.run.parts, len(y))
+        if parts == 1:
+            self.optimizer.step(self._closure(x, y))
+        else:
+            self.optimizer.step(
+                [self._closure(*p) for p in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True)]
+            )
+
+    def _closure(self, x: torch.Tensor, y: torch.Tensor):
+        """What `SAM.step` takes for these samples; the first call adds their losses and hits."""
+        target, first = self.data.loss_target(y), True
 
         def closure():
+            nonlocal first
             self.optimizer.zero_grad()
-            outputs.append(self.model(x))
-            loss = losses.per_sample(self.run.loss, outputs[-1], target).mean()
+            output = self.model(x)
+            loss = losses.per_sample(self.run.loss, output, target).mean()
             loss.backward()
             for weight, mask in self.masked:
                 weight.grad.mul_(mask)
+            if first:
+                first = False
+                self.total += loss.detach().double() * len(y)
+                if not y.is_floating_point():
+                    self.hits += (output.argmax(1) == y).sum()
             return loss
 
-        self.total += self.optimizer.step(closure).detach().double() * len(y)
-        if not y.is_floating_point():
-            self.hits += (outputs[0].argmax(1) == y).sum()
+        return closure
 
     @torch.no_grad()
     def evaluate(self, split: str) -> list[dict]:

@@ -9,13 +9,16 @@ def learning_rate(run: Run, step: int, steps_per_epoch: int) -> float:
     """The learning rate of the step with number `step`, counted from 0 over the whole run (Appendix A).
 
     constant; inverse: lr/(1 + epoch/3) (Appendix C, after Chizat et al.); step: ×0.1 after 50% and 75% of the
-    epochs; cosine: lr(1 + cos(π step/steps))/2; warmup_cosine: linear over `warmup_steps`, then the cosine.
+    epochs; three_steps: after 25%, 50% and 75%, as in the paper's released code; cosine: lr(1 + cos(π step/steps))/2;
+    warmup_cosine: linear over `warmup_steps`, then the cosine.
     """
     epoch, steps = step // steps_per_epoch, run.epochs * steps_per_epoch
     if run.schedule == "inverse":
         return run.lr / (1 + epoch / 3)
     if run.schedule == "step":
         return run.lr * 0.1 ** ((2 * epoch >= run.epochs) + (4 * epoch >= 3 * run.epochs))
+    if run.schedule == "three_steps":
+        return run.lr * 0.1 ** (4 * epoch // run.epochs)
     if run.schedule == "cosine":
         return run.lr * (1 + math.cos(math.pi * step / steps)) / 2
     if run.schedule == "warmup_cosine":

@@ -60,8 +60,9 @@ class Stack:
         buffers = functools.partial(Parameters, shapes, self.dtype, device)
         self.weights, self.gradients = buffers(), buffers()
         self.momentum = buffers() if run.momentum else None
-        self.masks = buffers() if any(r.sparsity for r in runs) else None
-        self.unformed = [] if self.masks else unformed(units, run.batch_size)
+        self.sum = buffers() if run.parts > 1 else None
+        self.masks = buffers() if any(r.masked for r in runs) else None
+        self.unformed = [] if self.masks else unformed(units, run.batch_size // run.parts)
         empty = [i * (1 + self.bias) for i in self.unformed]
         self.formed = [i for i in range(len(shapes)) if i not in empty]
         self.perturbed = Parameters(shapes, self.dtype, device, without=empty) if self.rho.numel() else None
@@ -125,6 +126,19 @@ class Stack:
         self.advance(x, y)
 
     def _step(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        parts = min(self.run.parts, x.shape[1])
+        if parts == 1:
+            self._gradient(x, y)
+        else:  # m-SAM: each part climbs by itself
+            self.sum.flat.zero_()
+            for part in zip(x.tensor_split(parts, 1), y.tensor_split(parts, 1), strict=True):
+                self._gradient(*part)
+                self.sum.flat += self.gradients.flat
+            torch.div(self.sum.flat, parts, out=self.gradients.flat)
+        self.optimizer.step()
+
+    def _gradient(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        """The gradient of each member, at its perturbed weights if it is of SAM, into `gradients`."""
         z, labels = self.at_w.first(x), y[self.at_w.seed_of_member]
         loss_gradient = functools.partial(self._loss_gradient, y=labels, total=self.total)
         activations, signals = self.at_w.gradient(x, z, loss_gradient)
@@ -142,7 +156,6 @@ class Stack:
                 z = torch.addcmul(z, moved, scale.repeat_interleave(columns // len(scale)))
             climb = {i: (scale.view(-1, 1, 1) * d, a) for i, (d, a) in factors.items()}
             self.at_perturbed.gradient(x, z, functools.partial(self._loss_gradient, y=labels[who]), climb)
-        self.optimizer.step()
 
     def _first_layer(self, x: torch.Tensor, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """For ε = g of the first layer, how far its outputs move (B×columns), and ‖G₁‖² of each SAM member."""

@@ -22,11 +22,13 @@ from lib.paper.experiments.convergence import (
     matrix_factorization,
     mnist_convergence,
 )
+from lib.paper.experiments.deciding import DECIDING
 from lib.paper.experiments.grids import PRESETS, RHOS, check_preset
 from lib.paper.experiments.linearization import (
     LINEARIZATION_RHO,
     vgg_learning_rate,
     vgg_linearization,
+    vgg_rates,
     vgg_scaled_radius,
     vgg_tangent,
 )
@@ -39,6 +41,7 @@ from lib.paper.experiments.width import (
     cifar_vit,
     cifar_vit_twice,
     imagenet_resnet50,
+    mnist_as_released,
     mnist_fixed_radius,
     mnist_mlp,
     mnist_mlp_twice,
@@ -56,6 +59,7 @@ EXPERIMENTS: dict[str, Callable[[str], list[Run] | list[Measurement]]] = {
         mnist_mlp,
         mnist_mlp_twice,
         mnist_fixed_radius,
+        mnist_as_released,
         cifar_resnet,
         cifar_resnet_twice,
         cifar_resnet_without_decay,
@@ -68,6 +72,7 @@ EXPERIMENTS: dict[str, Callable[[str], list[Run] | list[Measurement]]] = {
         mnist_flatness,
         vgg_linearization,
         vgg_learning_rate,
+        vgg_rates,
         vgg_scaled_radius,
         vgg_tangent,
     )

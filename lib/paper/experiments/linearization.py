@@ -53,6 +53,15 @@ def vgg_learning_rate(preset: str) -> list[Run]:
     return [base.but(lr=lr, alpha=1, seed=seeds[0]) for lr in rates]
 
 
+def vgg_rates(preset: str) -> list[Measurement]:
+    """Beside Figure 17: a learning rate for each α, as Chizat et al. search it, among those at which SAM learns too; by
+    SGD and by SAM at the smallest ρ."""
+    base, alphas, rhos, seeds = _vgg(preset)
+    rates, seeds = ((0.01, 0.02), seeds[:1]) if preset == "smoke" else ((0.001, 0.003), SEEDS)
+    runs = [base.but(alpha=alpha, lr=lr) for alpha in alphas for lr in rates]
+    return _lazy(preset, [run for one in runs for run in with_sam(one, (min(rhos),), seeds)])
+
+
 def vgg_scaled_radius(preset: str) -> list[Measurement]:
     """Beside Figure 17: SAM whose radius falls as 1/α, as the distance does that lazy training travels."""
     base, alphas, _, seeds = _vgg(preset)

@@ -1,0 +1,27 @@
+"""The best epoch's accuracy in place of the last one's."""
+
+import math
+
+import pytest
+
+from lib.paper import analysis
+from lib.runs import Run
+from lib.sweep import sweep
+
+
+def test_the_best_epoch_is_taken_from_the_curves_of_records(tmp_path):
+    runs = [
+        Run(dataset="digits", width=0.05, epochs=8, n_train=200, lr=lr, eval_every=every)
+        for lr, every in ((0.5, 1), (0.5, 3), (1e6, 1))
+    ]
+    table = sweep([*runs, runs[0].but(seed=9)], store=tmp_path, device="cpu", progress=False)
+    table = sweep([*runs, runs[0].but(seed=10)], store=tmp_path, train=False)
+    found = analysis.reported.best_epoch(table)
+    for row, before in zip(found.itertuples(), table.itertuples(), strict=True):
+        if before.status == "done":
+            seen = [a for a in before.curves["test_accuracy"] if a is not None]
+            assert row.test_accuracy == pytest.approx(max(seen)) and row.test_accuracy >= before.test_accuracy
+        else:
+            assert math.isnan(row.test_accuracy)
+        assert math.isnan(row.test_accuracy_even) and math.isnan(row.test_accuracy_odd)
+    assert set(table["status"]) == {"done", "diverged", "missing"}
