@@ -5,10 +5,11 @@
 DIR/log.jsonl has whatever was found at once, and DIR/records.tar.gz is written anew after every group that is trained,
 so that an allocation that ends early loses only the group under way. What fails is logged, and the rest goes on. A
 group is started only where it can end in time. PACK is a .tar.xz of data sets (`make gpu-pack`), unpacked into
-SAM_DATA. SAM_COMMIT names the commit of a copy without `.git`. toy: the same at sizes for a dry run on a CPU.
+SAM_DATA. SAM_COMMIT names the commit of a copy whose git does not know it. `--toy` makes a dry run at small sizes.
 """
 
 import argparse
+import functools
 import json
 import statistics
 import tarfile
@@ -24,6 +25,7 @@ from benchmarks.engine import TwoCallSAM
 from lib import hessian, models
 from lib.core import files, paths
 from lib.core.ambient import ROUNDING, exactly
+from lib.core.conditions import Condition
 from lib.paper import experiments
 from lib.runs import Measurement, Run, records
 from lib.sweep import calibration, groups, measure, sweep
@@ -286,11 +288,17 @@ def loop_rate(model: str, width: int, name: str, steps: int, device: torch.devic
 # ---------------------------------------------------------------------------------------------- records
 
 
-def queue() -> list[list[Run | Measurement]]:
-    """What to train, in order of what it is worth a minute: the data that decide, then what is left of their grids."""
-    grids = [item.runs("lite") for item in experiments.DECIDING.values()]
-    grids += [experiments.EXPERIMENTS[name]("lite") for name in ("mnist_mlp", "mnist_mlp_twice", "mnist_flatness")]
-    return [part for grid in grids for part in _by_width(grid)]
+QUEUE = [*experiments.DECIDING, "mnist_mlp", "mnist_mlp_twice", "mnist_flatness"]
+
+
+def queue(names: Iterable[str], preset: str) -> list[list[Run | Measurement]]:
+    """What to train, in this order: experiments, or items of the data that decide, each whole or "NAME: CONDITION"."""
+    grids = experiments.EXPERIMENTS | {name: item.runs for name, item in experiments.DECIDING.items()}
+    parts = []
+    for name, _, where in (text.partition(":") for text in names):
+        fulfilled = Condition(where) if where else lambda values: True
+        parts += _by_width([what for what in grids[name.strip()](preset) if fulfilled(run_of(what).as_dict())])
+    return parts
 
 
 def _by_width(grid: list) -> Iterable[list]:
@@ -298,7 +306,7 @@ def _by_width(grid: list) -> Iterable[list]:
     widths = dict.fromkeys((run_of(what).width, run_of(what).epochs) for what in grid)
     for width, epochs in widths:
         part = [what for what in grid if (run_of(what).width, run_of(what).epochs) == (width, epochs)]
-        size = 1 if run_of(part[0]).model not in engines.STACKABLE else 64 if width < 5 else 6
+        size = {"vgg11": 6, "mlp": 64 if width < 5 else 9}.get(run_of(part[0]).model, 1)
         part.sort(key=lambda what: run_of(what).seed)
         yield from (part[i : i + size] for i in range(0, len(part), size))
 
@@ -307,10 +315,12 @@ def expected(runs: list[Run], device: torch.device) -> float:
     """Seconds to train these runs."""
     total = 0.0
     for group in engines.partition(runs, device):
-        rate, (n, m) = calibration.calibrate(calibration.alike(group), device), calibration.n_samples(group[0])
-        run = group[0]
+        rate, (n, m), run = _rate(calibration.alike(group), device), calibration.n_samples(group[0]), group[0]
         total += run.epochs * n * rate.train + (run.epochs // run.eval_every * m + n + m) * rate.evaluate
     return total
+
+
+_rate = functools.cache(calibration.calibrate)
 
 
 def harvest(lease: Lease) -> int:
@@ -335,14 +345,12 @@ def train_all(lease: Lease, wanted: Iterable[list]) -> None:
         seconds = lease.attempt(f"expect {name}", expected, runs, lease.device)
         if seconds is None or SPARE * seconds > lease.left:
             continue
-        lease.attempt(f"train {name}", _trained, missing, lease)
+        lease.attempt(f"train {name}", _trained, missing, lease.device)
         lease.log(what="records so far", result=harvest(lease))
 
 
-def _trained(missing: list, lease: Lease) -> dict:
-    runs = isinstance(missing[0], Run)
-    call, budget = (sweep, None) if runs else (measure, max(lease.left, 0))
-    table = call(missing, device=lease.device, budget=budget, progress=False)
+def _trained(missing: list, device: torch.device) -> dict:
+    table = (sweep if isinstance(missing[0], Run) else measure)(missing, device=device, progress=False)
     return table["status"].value_counts().to_dict()
 
 
@@ -352,6 +360,7 @@ def main(arguments=None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pack", type=Path)
     parser.add_argument("--parts", default="checks,rates,train", help="of these, separated by commas")
+    parser.add_argument("--queue", nargs="+", default=QUEUE, metavar="NAME[: CONDITION]", help="what to train")
     parser.add_argument("--toy", action="store_true", help="a dry run at small sizes, on the CPU where there is no GPU")
     given = parser.parse_args(arguments)
     device = groups.choose_device(None)
@@ -380,7 +389,8 @@ def main(arguments=None) -> None:
                 what = f"images a second, resnet18 {width}, {name}"
                 lease.attempt(what, loop_rate, "resnet18", width, name, 1 if given.toy else 10, device)
     if "train" in given.parts:
-        train_all(lease, _by_width(experiments.mnist_mlp("smoke")[:6]) if given.toy else queue())
+        toy = ["mnist_mlp: width == 0.05 and seed == 0"]
+        train_all(lease, queue(toy, "smoke") if given.toy else queue(given.queue, "lite"))
     lease.log(what="end", left=round(lease.left))
 
 

@@ -2,7 +2,7 @@
 
 `SAM_DATA` is the folder of datasets, `SAM_RECORDS` the store of records, `SAM_FIGURES` the folder of figures;
 unset, they are `data/`, `data/records/` and `figures/` of this checkout. `SAM_COMMIT` names the commit of a copy
-without `.git`. Relative ones count from the checkout,
+whose git does not know it. Relative ones count from the checkout,
 whatever the working directory is (papermill runs in the caller's, nbval in the notebook's).
 """
 
@@ -39,7 +39,7 @@ def figures() -> Path:
 
 
 def commit() -> str | None:
-    """The commit that a copy without `.git` says it is of."""
+    """The commit that a copy says it is of, which has no `.git` or that of another state."""
     return os.environ.get("SAM_COMMIT") or None
 
 

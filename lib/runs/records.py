@@ -118,16 +118,18 @@ def _libraries() -> dict:
 @functools.cache  # of the code that this process runs, whatever is changed and committed meanwhile
 def commit() -> str | None:
     """The commit of this checkout when it was first asked for, with "+" behind it where lib/ had uncommitted changes;
-    outside git what SAM_COMMIT says, or None. `lib.sweep.worker` asks before it trains."""
+    None outside git. What SAM_COMMIT says comes first. `lib.sweep.worker` asks before it trains."""
+    if paths.commit():
+        return paths.commit()
     git = ["git", "-C", str(paths.ROOT)]
     try:
         asked = subprocess.run([*git, "rev-parse", "--show-toplevel", "HEAD"], capture_output=True, text=True)
         changed = subprocess.run([*git, "status", "--porcelain", "lib"], capture_output=True, text=True)
     except OSError:
-        return paths.commit()
+        return None
     top, _, head = asked.stdout.strip().partition("\n")
     if asked.returncode or Path(top).resolve() != paths.ROOT:  # no checkout, or a copy inside another one's
-        return paths.commit()
+        return None
     return head[:12] + ("+" if changed.stdout.strip() else "")
 
 
