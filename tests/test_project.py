@@ -11,7 +11,7 @@ import yaml
 
 from lib.core import paths
 
-TARGETS = ["setup", "figures", "test", "test-engines", "lab", "plan", "notebooks", "bench", "clean", "help"]
+TARGETS = ["setup", "figures", "test", "test-engines", "lab", "plan", "notebooks", "bench", "gpu-pack", "clean", "help"]
 DOCS = sorted((paths.ROOT / "docs").glob("*.md"))
 PAGES = [*(paths.ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *DOCS]
 VERDICT = r"\*((?:not )?(?:supported|tested))\*:((?: `[^`]+`,?)+)"  # *supported*: `claim`, `claim`
