@@ -3,8 +3,8 @@
     f(x) = Σ_j a_j max(w_j x + b_j, 0),   loss = ½ Σ_i (f(x_i) − y_i)²
 
 "Towards Understanding SAM", Figure 7, after Blanc et al. (2020). Settings are those of its released code: 100 hidden
-units, w_j = ±2.5, b_j of scale 2.5, a_j of scale 4, full batch, step size 5e-5 and, for SAM, normalized steps of ρ = 0.3.
-The draws are ours: the paper gives no seeds' values.
+units, w_j = ±2.5, b_j of scale 2.5, a_j of scale 4, full batch, step size 5e-5 and, for SAM, a normalized ascent of ρ =
+0.3. The draws are ours: its seeds draw other values, in torch.
 """
 
 from dataclasses import dataclass
@@ -79,8 +79,8 @@ def train(start: Networks, *, rho, schedule, steps: int, step_size: float = STEP
     """Full-batch descent on all networks: along the gradient at w + ρ∇/‖∇‖ where rho is positive, at w where it is 0.
 
     rho, schedule: one for each network; schedule: "constant", or "linear decay" of the step size to 0 at the end.
-    every: steps between records of the loss at w. Returns the networks, the recorded steps and losses (times, networks).
-    ValueError for an unknown schedule or a negative ρ.
+    every: steps between records of the loss at w. Returns the networks, the recorded steps and the losses (times,
+    networks). ValueError for an unknown schedule or a negative ρ.
     """
     rho, decays = np.asarray(rho, float), np.array([name == "linear decay" for name in schedule])
     if unknown := set(schedule) - set(SCHEDULES):

@@ -50,14 +50,14 @@ def invert(beta, scales, depth: int) -> np.ndarray:
 
 
 def deep_flow(
-    X, y, alpha, *, depth: int, method: str, rho: float = 0.0, ascent_factor: float = 1.0, max_time: float = 1e7
+    X, y, alpha, *, depth: int, method: str, rho: float = 0.0, ascent_factor: float = 1.0, rtol: float = 1e-8
 ) -> DeepFlow:
     """`flows.flow` for β = w₊^depth − w₋^depth, depth at least 3, from w₊ = w₋ = α. X: (n, d), y: (n,)."""
     if depth < 3:
         raise ValueError(f"depth = {depth}: must be at least 3; `flow` is of depth 2")
     check_method(method)
     samples = Samples.of(X, y)
-    n, d = samples.X.shape
+    d = samples.X.shape[1]
     alpha, radius = scale(alpha, d), {"gd": 0.0, "n-sam": rho, "1-sam": ascent_factor * rho}[method]
     signs = np.array([1.0, -1.0])[:, None]
 
@@ -80,7 +80,7 @@ def deep_flow(
         return (-signs * w ** (depth - 1) * pulls).reshape(state.shape)
 
     result = integrate(derivative, np.tile(alpha, 2), lambda w: residual(w.reshape(2, d)), samples.y,
-                       tolerance=1e-8, rtol=1e-8, max_time=max_time)  # fmt: skip
+                       tolerance=rtol, rtol=rtol, max_time=1e7, atol=1e-12)  # fmt: skip
     states, spans = quadrature_points(result.sol)
     shifts = np.zeros((2, d))
     for part in np.array_split(np.arange(len(states)), max(1, len(states) // 200)):  # n × 2 × d for every state

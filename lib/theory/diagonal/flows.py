@@ -13,7 +13,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from lib.theory.diagonal.hyperbolic import scale
-from lib.theory.diagonal.network import Samples, beta_of, check_method, loss, rates, residual, velocity
+from lib.theory.diagonal.network import Samples, beta_of, check_method, loss, rates, residual
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(5)  # a step of the solver is a polynomial of order 5 for stiff ones
 
@@ -24,8 +24,8 @@ class Flow:
 
     w: (2, d), its last point; beta: its β. effective_alpha: α exp(−E), exact in ρ; printed_alpha: α exp(−2E), as in
     equations 14 and 15 (which at 1-SAM have the ascent factor 4). first_order_alpha: α exp(−E₁), E₁ with r in place of
-    r_sam. exponent: E; first_order: E₁. loss_integral: ∫L dt. conserved: max |w₊w₋ exp(2E)/α² − 1|, 0 for an exact
-    solver. converged: whether ‖r‖ fell below the tolerance; time: when.
+    r_sam. exponent: E; first_order: E₁. loss_integral: ∫L dt. drift: max |log(w₊w₋ exp(2E)/α²)|, of a quantity that an
+    exact solver conserves. converged: whether ‖r‖ fell below the tolerance; time: when.
     """
 
     w: np.ndarray
@@ -36,7 +36,7 @@ class Flow:
     exponent: np.ndarray
     first_order: np.ndarray
     loss_integral: float
-    conserved: float
+    drift: float
     converged: bool
     time: float
 
@@ -56,8 +56,9 @@ def flow(
     """Follow dw/dt = −∇L at w (method "gd", equation 9), at the ascent point of all samples ("n-sam", equation 10) or
     of each sample ("1-sam", equation 11 with `ascent_factor`·ρ for ρ) from w₊ = w₋ = α until ‖r‖ ≤ tolerance·‖y‖.
 
-    X: (n, d), y: (n,), alpha: a number or (d,). LSODA, as the flow is stiff; the integrals are Gauss quadratures over
-    every step of its dense output. ValueError for an unknown method, ρ < 0, α ≤ 0 or shapes that do not fit.
+    X: (n, d), y: (n,), alpha: a number or (d,). The state is log w, since w± may become tiny. The solver is LSODA, as
+    the flow is stiff; the integrals are Gauss quadratures over every step of its dense output. ValueError for an
+    unknown method, ρ < 0, α ≤ 0 or shapes that do not fit.
 
     >>> X, y = [[1.0, 2.0, 0.5]], [2.0]
     >>> end = flow(X, y, 0.1, method="1-sam", rho=0.1)
@@ -73,58 +74,61 @@ def flow(
     d = samples.X.shape[1]
     alpha, radius = scale(alpha, d), rho * (ascent_factor if method == "1-sam" else 1.0)
 
-    def derivative(_, state):
-        return velocity(samples, state.reshape(-1, 2, d), method, radius).reshape(state.shape)
+    def points(state):
+        """w (…, 2, d); the minimum keeps trial steps of the solver finite."""
+        return np.exp(np.minimum(state, 20.0)).reshape(*state.shape[:-1], 2, d)
 
-    result = integrate(derivative, np.tile(alpha, 2), lambda w: residual(samples, beta_of(w.reshape(2, d))), samples.y,
-                       tolerance=tolerance, rtol=rtol, max_time=max_time)  # fmt: skip
-    w, spans = quadrature_points(result.sol)
-    w = w.reshape(-1, 2, d)
+    def derivative(_, state):
+        descent, shrinkage, _ = rates(samples, points(state), method, radius)
+        return np.concatenate((-descent - shrinkage, descent - shrinkage), -1)
+
+    result = integrate(
+        derivative,
+        np.tile(np.log(alpha), 2),
+        lambda state: residual(samples, beta_of(points(state))),
+        samples.y,
+        tolerance=tolerance,
+        rtol=rtol,
+        max_time=max_time,
+    )
+    states, spans = quadrature_points(result.sol)
+    w = points(states)
     speeds = rates(samples, w, method, radius)
     exponent, first_order = spans @ speeds.shrinkage, spans @ speeds.first_order
     last = result.y[:, -1].reshape(2, d)
-    with np.errstate(over="ignore", under="ignore", divide="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         return Flow(
-            w=last,
-            beta=beta_of(last),
+            w=points(result.y[:, -1]),
+            beta=beta_of(points(result.y[:, -1])),
             effective_alpha=alpha * np.exp(-exponent),
             printed_alpha=alpha * np.exp(-2 * exponent),
             first_order_alpha=alpha * np.exp(-first_order),
             exponent=exponent,
             first_order=first_order,
             loss_integral=float(spans @ loss(samples, beta_of(w))),
-            conserved=float(np.abs(last.prod(0) / alpha**2 * np.exp(2 * exponent) - 1).max()),
+            drift=float(np.abs(last.sum(0) - 2 * np.log(alpha) + 2 * exponent).max()),
             converged=result.status == 1,
             time=float(result.t[-1]),
         )
 
 
-def integrate(derivative, start, residual_of, y, *, tolerance: float, rtol: float, max_time: float):
-    """SciPy's solution of dw/dt = derivative(t, w), with dense output, until ‖residual_of(w)‖ ≤ tolerance·‖y‖ (status
-    1) or max_time. `derivative` takes stacks of w, so that the Jacobian is one call: a forward difference an entry.
+def integrate(derivative, start, residual_of, y, *, tolerance: float, rtol: float, max_time: float, atol: float = 1e-9):
+    """SciPy's solution of ds/dt = derivative(t, s), with dense output, until ‖residual_of(s)‖ ≤ tolerance·‖y‖ (status
+    1) or max_time. `derivative` takes stacks of s, so that the Jacobian is one call: a forward difference an entry.
     """
     level, size = tolerance * np.linalg.norm(y), len(start)
 
-    def jacobian(t, w):
-        steps = 1e-7 * np.maximum(np.abs(w), 1e-5)
-        there = derivative(t, np.vstack((w + np.diag(steps), w)))
+    def jacobian(t, state):
+        steps = 1e-7 * np.maximum(np.abs(state), 0.1)
+        there = derivative(t, np.vstack((state + np.diag(steps), state)))
         return ((there[:size] - there[size]) / steps[:, None]).T
 
-    def fitted(_, w):
-        return np.linalg.norm(residual_of(w)) - level
+    def fitted(_, state):
+        return np.linalg.norm(residual_of(state)) - level
 
     fitted.terminal = True
-    return solve_ivp(
-        derivative,
-        (0, max_time),
-        start,
-        method="LSODA",
-        jac=jacobian,
-        rtol=rtol,
-        atol=1e-14,
-        events=fitted,
-        dense_output=True,
-    )
+    options = {"rtol": rtol, "atol": atol, "events": fitted, "dense_output": True}
+    return solve_ivp(derivative, (0, max_time), start, method="LSODA", jac=jacobian, **options)
 
 
 def quadrature_points(solution) -> tuple[np.ndarray, np.ndarray]:
