@@ -85,6 +85,26 @@ def sizes() -> pandas.DataFrame:
     return pandas.DataFrame(rows)
 
 
+def shares() -> pandas.DataFrame:
+    """Where the effective α shrinks, one row a problem and method: seed, method, on_support = the mean E on the support
+    of the target over that elsewhere; and population losses ‖β − β*‖²/2 over that of gradient flow: ratio of the method's
+    end, even of the interpolator with its effective α made even (the geometric mean over coordinates)."""
+    rows = []
+    problems = SparseRegression.draw(setting.FLOW_SEEDS, n=setting.N, d=setting.D, support=setting.SUPPORT)
+    for seed, X, y, target in zip(setting.FLOW_SEEDS, problems.X, problems.y, problems.target, strict=True):
+        plain = np.square(diagonal.least_potential(X, y, setting.ALPHA) - target).sum()
+        for method in ("n-sam", "1-sam"):
+            end = _flow(X, y, setting.ALPHA, method, setting.SHARES_RHO)
+            even = diagonal.least_potential(X, y, setting.ALPHA * np.exp(-end.exponent.mean()))
+            support = end.exponent[: setting.SUPPORT].mean() / end.exponent[setting.SUPPORT :].mean()
+            ratios = {
+                "ratio": np.square(end.beta - target).sum() / plain,
+                "even": np.square(even - target).sum() / plain,
+            }
+            rows.append({"seed": seed, "method": method, "on_support": support, **ratios})
+    return pandas.DataFrame(rows)
+
+
 def depths() -> pandas.DataFrame:
     """Deep networks β = w₊^D − w₋^D: one row a flow and reading: depth, seed, method, reading, kkt, test_loss.
 
@@ -104,13 +124,16 @@ def depths() -> pandas.DataFrame:
     return pandas.DataFrame(rows)
 
 
-def entropy(alphas: Iterable[float], points: int = 121) -> pandas.DataFrame:
-    """φ_α on a square of β ∈ R², over its value at (1, 0): alpha, x, y, value. The level 1 goes from the circle of ℓ₂
-    (α large) to the diamond of ℓ₁ (α small)."""
-    axis = np.linspace(-1.2, 1.2, points)
-    x, y = (part.ravel() for part in np.meshgrid(axis, axis))
-    tables = []
+def level_sets(alphas: Iterable[float], angles: int = 181) -> pandas.DataFrame:
+    """Where φ_α(β) = φ_α((1, 0)) in the plane: alpha, x, y. From the circle of ℓ₂ (α large) to the diamond of ℓ₁."""
+    turn = np.linspace(0, 2 * np.pi, angles)
+    rays, tables = np.stack((np.cos(turn), np.sin(turn)), -1), []
     for alpha in alphas:
-        value = diagonal.potential(np.stack((x, y), -1), alpha) / diagonal.potential([1.0, 0.0], alpha)
-        tables.append(pandas.DataFrame({"alpha": alpha, "x": x, "y": y, "value": value}))
+        low, high, level = np.zeros(angles), np.full(angles, 1.5), diagonal.potential([1.0, 0.0], alpha)
+        for _ in range(60):
+            radius = (low + high) / 2
+            above = diagonal.potential(radius[:, None] * rays, alpha) > level
+            low, high = np.where(above, low, radius), np.where(above, radius, high)
+        x, y = (radius[:, None] * rays).T
+        tables.append(pandas.DataFrame({"alpha": alpha, "x": x, "y": y}))
     return pandas.concat(tables, ignore_index=True)

@@ -4,9 +4,10 @@ import numpy as np
 import pandas
 
 from lib.paper.experiments import implicit_bias as setting
-from lib.theory.diagonal import ASCENT_FACTORS, Descent, SparseRegression, beta_of, descend, loss
+from lib.theory.diagonal import ASCENT_FACTORS, Descent, SparseRegression, beta_of, descend, least_potential, loss
 from lib.theory.diagonal.network import Samples
 
+SPARSEST = "α → 0"
 FACTORS = tuple(ASCENT_FACTORS.values())
 
 
@@ -87,20 +88,28 @@ def in_words(ratios: pandas.Series) -> str:
 
 
 def slowness(curves: pandas.DataFrame, level: float = 1e-5) -> pandas.DataFrame:
-    """Of every run: label, seed, steps until the training loss is below `level` (the first recorded one; inf if none)
-    and the last test loss."""
-    groups = curves.groupby(["label", "seed"], sort=False)
-    rows = groups.apply(
-        lambda run: pandas.Series(
-            {"steps": run["step"][run["train_loss"] < level].min(), "test_loss": run["test_loss"].iloc[-1]}
-        )
+    """Of every run: label, seed, steps until the training loss is below `level` (the first recorded one; inf if none),
+    integral of the training loss over time up to a constant, and the last test loss."""
+    rows = []
+    for (name, seed), run in curves.groupby(["label", "seed"], sort=False):
+        steps, losses = run["step"].to_numpy(), run["train_loss"].to_numpy()
+        reached = steps[losses < level]
+        speed = {"steps": reached.min() if len(reached) else np.inf, "integral": np.trapezoid(losses, steps)}
+        rows.append({"label": name, "seed": seed, **speed, "test_loss": run["test_loss"].iloc[-1]})
+    return pandas.DataFrame(rows)
+
+
+def rank_correlations(table: pandas.DataFrame, column: str) -> pandas.Series:
+    """By data seed, Spearman's correlation over methods of a column of `slowness` with the test loss; −1 where slower
+    is always better."""
+    return pandas.Series(
+        {seed: runs[column].rank().corr(runs["test_loss"].rank()) for seed, runs in table.groupby("seed")}
     )
-    return rows.fillna({"steps": np.inf}).reset_index()
 
 
 def switching() -> tuple[pandas.DataFrame, pandas.DataFrame, float]:
-    """Figure 15: the curves of GD, 1-SAM and the switches after 10⁴ steps (columns of `tidy`); the losses on the line w =
-    (1 − t) w_GD + t w_switched for t from −1 to 2 (label, seed, t, train_loss, test_loss); the ρ of the second switch.
+    """Figure 15: the curves of GD, 1-SAM and the switches after 10⁴ steps (columns of `tidy`); the losses on the line
+    w = (1 − t) w_GD + t w_switched for t from −1 to 2 (label, seed, t, train_loss, test_loss); the second switch's ρ.
 
     GD is switched to 1-SAM with the paper's ρ and with one of SWITCH_GRID, of the least mean test loss on the tuning
     seeds. All radii are the released code's."""
@@ -145,18 +154,18 @@ def barriers(line: pandas.DataFrame, start: pandas.Series) -> pandas.Series:
 
 
 def widths() -> pandas.DataFrame:
-    """Beyond the paper: GD, n-SAM and 1-SAM (c = 1) at every d with n as it is, step size 5/d. Columns of `radii`, d."""
-    tables = []
+    """Beyond the paper: GD, n-SAM and 1-SAM (c = 1) at every d, n as it is, step size 5/d; and the interpolator of
+    least potential at a tiny α, almost that of least ℓ₁ norm. Columns of `radii`, and d."""
+    tables, seeds = [], setting.TUNING + setting.REPORTED
     for d in setting.WIDTHS:
-        seeds = setting.TUNING + setting.REPORTED
-        for method in ("n-sam", "1-sam"):
-            grid = (0.0, *setting.RADII)
-            run = descend(problems(seeds, d=d), setting.ALPHA, method=method, step_size=5 / d, rho=grid, steps=5000)
+        data = problems(seeds, d=d)
+        for method, grid in {"n-sam": (0.0, *setting.RADII[:3]), "1-sam": setting.RADII[2:]}.items():
+            run = descend(data, setting.ALPHA, method=method, step_size=5 / d, rho=grid, steps=setting.WIDTH_STEPS)
             last = tidy(run, list(grid), seeds).query("step == step.max()").rename(columns={"label": "rho"})
-            if method == "1-sam":
-                last = last[last["rho"] > 0]
-            names = np.where(last["rho"] > 0, label(method), "GD")
-            tables.append(last.assign(label=names, d=d, step_size=5.0, factor=1.0))
+            tables.append(last.assign(label=np.where(last["rho"] > 0, label(method), "GD"), d=d))
+        sparse = np.stack([least_potential(X, y, 1e-6) for X, y in zip(data.X, data.y, strict=True)])
+        columns = {"seed": seeds, "rho": 0.0, "test_loss": data.test_loss(sparse[:, None])[:, 0]}
+        tables.append(pandas.DataFrame(columns).assign(label=SPARSEST, d=d, train_loss=0.0))
     table = pandas.concat(tables, ignore_index=True).drop(columns="step")
     table["role"] = np.where(table["seed"].isin(setting.TUNING), "tuning", "reported")
     return table

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
+import pandas
 
 from lib.core import files, paths
 from lib.theory import relu_regression as relu
@@ -82,3 +83,30 @@ def _trained(record: dict) -> Trained:
         np.array(record["steps"]),
         np.array(record["losses"]),
     )
+
+
+def functions(trained: Trained, points: int = 401) -> pandas.DataFrame:
+    """The functions that the networks compute between the outermost points: label, seed, x, f."""
+    x = np.linspace(relu.X[0], relu.X[-1], points)
+    tables = [
+        pandas.DataFrame({"label": label, "seed": seed, "x": x, "f": values})
+        for label, seed, values in zip(trained.label, trained.seed, trained.networks(x), strict=True)
+    ]
+    return pandas.concat(tables, ignore_index=True)
+
+
+def complexity(trained: Trained) -> pandas.DataFrame:
+    """One row a network: label, seed, loss (at the last record), kinks (their number, merged as
+    `relu_regression.merged` does) and variation, that of f′ = Σ|changes of f′|, both between the outermost points."""
+    rows = []
+    bends = [relu.merged(*kinks) for kinks in trained.networks.kinks()]
+    for label, seed, loss, (_, change) in zip(trained.label, trained.seed, trained.losses[-1], bends, strict=True):
+        rows.append(
+            {"label": label, "seed": seed, "loss": loss, "kinks": len(change), "variation": np.abs(change).sum()}
+        )
+    return pandas.DataFrame(rows)
+
+
+def spread(curves: pandas.DataFrame) -> pandas.Series:
+    """By label, the standard deviation of f(x) over seeds, its root mean square over x."""
+    return curves.groupby(["label", "x"])["f"].var(ddof=1).groupby("label", sort=False).mean() ** 0.5

@@ -86,6 +86,20 @@ FIGURES: dict[str, dict[str, tuple[Grid, ...]]] = {
         "fig17_distance": (e.vgg_linearization,),
         "fig17_scaled": (e.vgg_linearization, e.vgg_tangent, e.vgg_scaled_radius),
     },
+    "08_implicit_bias": {
+        "figB_potential": (),
+        "figB_theorems": (),
+        "figB_sizes": (),
+        "figB_shares": (),
+        "figB_bias": (),
+        "figB_radius": (),
+        "figB_stochastic": (),
+        "figB_switch": (),
+        "figB_line": (),
+        "figB_relu": (),
+        "figB_depth": (),
+        "figB_width": (),
+    },
 }
 TOGETHER = "in all"
 

@@ -19,10 +19,11 @@ REPORTED = tuple(range(20))  # those that are reported; 0 is the paper's
 RADII = (0.0125, 0.025, 0.05, 0.1, 0.2, 0.4)  # ρ; at every factor of two, so that cρ is in the grid too
 STEP_SIZES = {"10/d": 10, "15/d": 15}  # Figure 14: of n-SAM and of all others in the released code
 
+SHARES_RHO = 0.1
 SIZES = {10: (15, 30, 60, 100), 20: (30,), 40: (60,)}  # n: d, for Theorem 1
 SIZES_SEEDS, SIZES_RHO = tuple(range(5)), 0.05
 
-WIDTHS = (30, 60, 120, 200)  # d at n = 20, beyond the paper
+WIDTHS, WIDTH_STEPS = (30, 60, 120), 3000  # d at n = 20, beyond the paper
 DEPTHS = {3: 0.2, 4: 0.3}  # depth: α, beyond the paper
 DEEP_RHO, DEEP_SEEDS = 0.1, tuple(range(5))
 
