@@ -10,6 +10,7 @@ from lib.theory import diagonal
 from lib.theory.diagonal import SparseRegression
 
 UNCHANGED, PRINTED, CORRECTED, FIRST = "α unchanged", "as printed", "corrected", "corrected, first order in ρ"
+ONE, TWO = "one effective scale", "two effective scales"  # of deeper networks, for each coordinate
 READINGS = (UNCHANGED, PRINTED, FIRST, CORRECTED)
 FITS = 1e-4  # a relative KKT residual below it counts as zero; the solver's own error is below 1e-5
 
@@ -45,16 +46,6 @@ def theorems(seeds: Iterable[int], alphas: Iterable[float], rhos: Iterable[float
     return pandas.DataFrame(rows)
 
 
-def corrected(flows: pandas.DataFrame, method: str) -> tuple[str, str, bool | None]:
-    """Of n-SAM or 1-SAM: the residuals under α as printed and as corrected in words, and whether the theorem needs the
-    correction: the printed α never fits and the corrected one always does. None if a flow did not converge."""
-    of = flows[flows["method"] == method]
-    printed, exact = (of[of["reading"] == reading]["kkt"] for reading in (PRINTED, CORRECTED))
-    words = [f"{kkt.min():.1g} to {kkt.max():.1g}" for kkt in (printed, exact)]
-    lost = not len(of) or not of["converged"].all()
-    return *words, None if lost else bool(printed.min() > FITS > exact.max())
-
-
 def breakdown(seeds: Iterable[int], rhos: Iterable[float]) -> pandas.DataFrame:
     """Where the 1-SAM flow (c = 1) ends at large ρ: seed, rho, outcome: "interpolates", "collapses" (w → 0, a saddle
     where all gradients vanish) or "unfinished" after a time of 10⁶; shrunk: log₁₀ of the median effective α over α."""
@@ -87,8 +78,8 @@ def sizes() -> pandas.DataFrame:
 
 def shares() -> pandas.DataFrame:
     """Where the effective α shrinks, one row a problem and method: seed, method, on_support = the mean E on the support
-    of the target over that elsewhere; and population losses ‖β − β*‖²/2 over that of gradient flow: ratio of the method's
-    end, even of the interpolator with its effective α made even (the geometric mean over coordinates)."""
+    of the target over that elsewhere; and population losses ‖β − β*‖²/2 over that of gradient flow: ratio of the
+    method's end, even of the interpolator with its effective α made even (the geometric mean over coordinates)."""
     rows = []
     problems = SparseRegression.draw(setting.FLOW_SEEDS, n=setting.N, d=setting.D, support=setting.SUPPORT)
     for seed, X, y, target in zip(setting.FLOW_SEEDS, problems.X, problems.y, problems.target, strict=True):
@@ -119,7 +110,7 @@ def depths() -> pandas.DataFrame:
                 )
                 shared = {"depth": depth, "seed": seed, "method": method, "converged": end.converged}
                 one = np.broadcast_to(end.shifts.mean(0), end.shifts.shape)
-                readings = {UNCHANGED: 0 * end.shifts, "one effective scale": one, "two effective scales": end.shifts}
+                readings = {UNCHANGED: 0 * end.shifts, ONE: one, TWO: end.shifts}
                 rows += [shared | {"reading": name, "kkt": end.residual(X, s)} for name, s in readings.items()]
     return pandas.DataFrame(rows)
 

@@ -81,10 +81,11 @@ def against(table: pandas.DataFrame, name: str, other: str = "GD") -> pandas.Ser
     return np.log10(wide[name] / wide[other])
 
 
-def in_words(ratios: pandas.Series) -> str:
-    """The median factor of the test loss, and in how many seeds it is below 1."""
-    lower = f"lower in {(ratios < 0).sum()} of {len(ratios)} seeds"
-    return f"test loss times {10 ** ratios.median():.3g} in the median, {lower}"
+def against_full(table: pandas.DataFrame) -> pandas.Series:
+    """log₁₀ of the last test loss with one sample a step over that of full batch, by data seed, in rows of a method."""
+    last = table[table["step"] == table["step"].max()]
+    wide = last.pivot_table(index="seed", columns="batch", values="test_loss")
+    return np.log10(wide["one sample"] / wide["full"])
 
 
 def slowness(curves: pandas.DataFrame, level: float = 1e-5) -> pandas.DataFrame:

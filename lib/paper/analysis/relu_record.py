@@ -85,8 +85,11 @@ def _trained(record: dict) -> Trained:
     )
 
 
-def functions(trained: Trained, points: int = 401) -> pandas.DataFrame:
-    """The functions that the networks compute between the outermost points: label, seed, x, f."""
+def functions(trained: Trained | None, points: int = 401) -> pandas.DataFrame:
+    """The functions that the networks compute between the outermost points: label, seed, x, f; no row without
+    networks."""
+    if trained is None:
+        return pandas.DataFrame(columns=["label", "seed", "x", "f"])
     x = np.linspace(relu.X[0], relu.X[-1], points)
     tables = [
         pandas.DataFrame({"label": label, "seed": seed, "x": x, "f": values})
@@ -95,9 +98,11 @@ def functions(trained: Trained, points: int = 401) -> pandas.DataFrame:
     return pandas.concat(tables, ignore_index=True)
 
 
-def complexity(trained: Trained) -> pandas.DataFrame:
+def complexity(trained: Trained | None) -> pandas.DataFrame:
     """One row a network: label, seed, loss (at the last record), kinks (their number, merged as
     `relu_regression.merged` does) and variation, that of f′ = Σ|changes of f′|, both between the outermost points."""
+    if trained is None:
+        return pandas.DataFrame(columns=["label", "seed", "loss", "kinks", "variation"])
     rows = []
     bends = [relu.merged(*kinks) for kinks in trained.networks.kinks()]
     for label, seed, loss, (_, change) in zip(trained.label, trained.seed, trained.losses[-1], bends, strict=True):

@@ -134,8 +134,8 @@ def over_radius(tidy: pandas.DataFrame, *, title: str) -> Figure:
 
 
 def line_losses(tidy: pandas.DataFrame, *, title: str) -> Figure:
-    """Training and test loss on the line between two minima, one curve a data seed. Columns: label, seed, t, train_loss,
-    test_loss; a panel a label."""
+    """Training and test loss on the line between two minima, one curve a data seed, a panel a label. Columns: label,
+    seed, t, train_loss, test_loss."""
     with plt.rc_context(STYLE):
         labels = list(dict.fromkeys(tidy["label"]))
         figure, axes = plt.subplots(1, len(labels), figsize=(4.6 * len(labels), 3.8), sharey=True, squeeze=False)
@@ -158,8 +158,8 @@ def line_losses(tidy: pandas.DataFrame, *, title: str) -> Figure:
 
 
 def fitted(tidy: pandas.DataFrame, points: tuple[np.ndarray, np.ndarray], *, title: str) -> Figure:
-    """Functions of one variable, one curve a seed, a panel a label, with the points that they fit. Columns: label, seed,
-    x, f."""
+    """Functions of one variable, one curve a seed, a panel a label, with the points that they fit. Columns: label,
+    seed, x, f."""
     with plt.rc_context(STYLE):
         labels = list(dict.fromkeys(tidy["label"]))
         figure, axes = plt.subplots(

@@ -10,6 +10,7 @@ float64, also where |β|/α² is not.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import qr, solve_triangular
 
 LARGE = 40.0  # of log(|β|/α²): from there on asinh(z/2) = log z to the last bit
 LONGEST = 2.0  # step in Xᵀν of the dual Newton: cosh then changes by at most e²
@@ -77,13 +78,16 @@ def certificate(X, y, beta, alpha) -> Certificate:
     return Certificate(float(kkt), float(np.linalg.norm(X @ beta - y) / max(np.linalg.norm(y), np.finfo(float).tiny)))
 
 
-def least_potential(X, y, alpha, *, tolerance: float = 1e-12, iterations: int = 500) -> np.ndarray:
+def least_potential(X, y, alpha, *, tolerance: float = 1e-12) -> np.ndarray:
     """β (d,) = argmin φ_α(β) subject to Xβ = y (equation 6), by damped Newton on the concave dual
 
-        max_ν  y·ν − Σ_i 2α_i²(cosh((Xᵀν)_i) − 1),   β = 2α² sinh(Xᵀν).
+        max_ν  y·ν − Σ_i 2α_i²(cosh((Xᵀν)_i) − 1),   β = 2α² sinh(Xᵀν),
+
+    for α^t with t from near 0 (close to ℓ₂, where Newton is at home) to 1, each from the solutions before it.
 
     X: (n, d), y: (n,), alpha: a number or (d,). `certificate` measures what is left. Raises ValueError if no β
-    interpolates, and RuntimeError if ‖Xβ − y‖ is not below `tolerance`·‖y‖ (or as small as rounding allows) in the end.
+    interpolates or α² is lost in float64, and RuntimeError if ‖Xβ − y‖ is not below `tolerance`·‖y‖, or 1e-9·‖y‖ where
+    rounding allows no more.
 
     >>> least_potential([[1.0, 2.0]], [2.0], 1e-6).round(3)  # ℓ₁: all in the longer column
     array([0., 1.])
@@ -98,30 +102,55 @@ def least_potential(X, y, alpha, *, tolerance: float = 1e-12, iterations: int = 
         raise ValueError(f"alpha = {alpha!r}: below 1e-130 its square is lost in float64")
     if np.linalg.norm(X @ np.linalg.lstsq(X, y, rcond=None)[0] - y) > 1e-9 * size:
         raise ValueError("y is not in the range of X: no β interpolates; take more features than independent samples")
-    nu, best = np.zeros(len(y)), np.zeros(X.shape[1])
-    error = size
+    stages = int(np.ceil(np.abs(log_alpha).max())) + 1
+    before, nu = np.zeros(len(y)), np.zeros(len(y))
+    for stage in range(1, stages + 1):
+        goal = tolerance if stage == stages else 1e-3
+        now = log_alpha * stage / stages
+        guesses = [nu, 2 * nu - before, nu * stage / max(stage - 1, 1)]
+        guess = min(guesses, key=lambda guess: np.linalg.norm(X @ _sinh(X.T @ guess, now) - y))
+        before, (nu, beta, error) = nu, _maximize(X, y, guess, now, goal * size)
+    if error > max(tolerance, 1e-9) * size:
+        raise RuntimeError(f"‖Xβ − y‖/‖y‖ = {error / size:.1e} is all that Newton reaches; take a larger α")
+    return beta
+
+
+def _maximize(X, y, nu, log_alpha, goal: float, iterations: int = 200):
+    """The best ν on the way to the maximum of the dual, with its β and ‖Xβ − y‖; stops where that is below `goal`."""
+    best = nu, np.zeros(X.shape[1]), np.inf
     for _ in range(iterations):
         z = X.T @ nu
         beta, curvature = _sinh(z, log_alpha), _cosh(z, log_alpha)
         residual = y - X @ beta
-        if np.linalg.norm(residual) < error:
-            best, error = beta, np.linalg.norm(residual)
-        if error <= tolerance * size:
-            return best
-        # Scaled by its largest entry, as α² may underflow otherwise in what follows.
-        top = curvature.max()
-        step = np.linalg.lstsq((X * (curvature / top)) @ X.T, residual, rcond=1e-15)[0] / top
+        if (error := np.linalg.norm(residual)) < best[2]:
+            best = nu, beta, error
+        if best[2] <= goal:
+            break
+        step = _newton_step(X, curvature, residual)
         length = min(1.0, LONGEST / max(np.abs(X.T @ step).max(), np.finfo(float).tiny))
-        value, slope = y @ nu - _cosh(z, log_alpha).sum(), residual @ step
+        value, slope = y @ nu - curvature.sum(), residual @ step
         while length > 1e-14 and not (
             y @ (nu + length * step) - _cosh(z + length * (X.T @ step), log_alpha).sum()
-            >= value + 1e-4 * length * slope - 1e-15 * abs(value)
+            >= value + 1e-4 * length * slope - 1e-14 * abs(value)
         ):
             length /= 2
         nu = nu + length * step
-    if error > max(tolerance, 1e-9) * size:
-        raise RuntimeError(f"‖Xβ − y‖/‖y‖ = {error / size:.1e} after {iterations} Newton steps: raise `iterations`")
     return best
+
+
+def _newton_step(X, curvature, residual):
+    """(X diag(curvature) Xᵀ)⁻¹ residual, by QR of √curvature Xᵀ with rows in falling order and pivoted columns: stable
+    though the curvature spans many powers of ten. Directions that are lost to rounding are left out."""
+    order = np.argsort(-curvature)
+    top = curvature[order[0]]
+    _, R, pivots = qr(np.sqrt(curvature[order] / top)[:, None] * X[:, order].T, mode="economic", pivoting=True)
+    size = np.abs(np.diag(R))
+    rank = int((size > 1e-10 * size[0]).sum())
+    R, pivots = R[:rank, :rank], pivots[:rank]
+    step = np.zeros(len(X))
+    inner = solve_triangular(R, residual[pivots], trans="T")
+    step[pivots] = solve_triangular(R, inner) / top
+    return step
 
 
 def _sinh(z, log_alpha):
