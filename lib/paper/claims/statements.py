@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from lib.paper.claims import implicit_bias
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -175,4 +177,5 @@ CLAIMS = {
             "With a radius that falls as 1/α SAM at α = 1000 is lazy, and at most 5 points behind SGD",
         ),
     },
+    "08_implicit_bias": {name: Claim(*texts) for name, texts in implicit_bias.CLAIMS.items()},
 }

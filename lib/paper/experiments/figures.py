@@ -86,6 +86,20 @@ FIGURES: dict[str, dict[str, tuple[Grid, ...]]] = {
         "fig17_distance": (e.vgg_linearization,),
         "fig17_scaled": (e.vgg_linearization, e.vgg_tangent, e.vgg_scaled_radius),
     },
+    "08_implicit_bias": {
+        "figI_potential": (),
+        "figI_theorems": (),
+        "figI_sizes": (),
+        "figI_shares": (),
+        "figI_bias": (),
+        "figI_radius": (),
+        "figI_stochastic": (),
+        "figI_switch": (),
+        "figI_line": (),
+        "figI_relu": (),
+        "figI_depth": (),
+        "figI_width": (),
+    },
 }
 TOGETHER = "in all"
 

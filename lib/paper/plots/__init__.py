@@ -5,6 +5,7 @@ with that table as CSV beside it, so that what is plotted can be read and tested
 """
 
 from lib.paper.plots.convergence import curves, loss_bounds, training_loss
+from lib.paper.plots.implicit_bias import fitted, level_sets, line_losses, loss_curves, over_radius, strips
 from lib.paper.plots.linearization import RADII, along
 from lib.paper.plots.sparsity import PRUNERS, by_pruner
 from lib.paper.plots.stability import against_rho, lacking, landscapes, second_moments, spectra, stability_map
@@ -37,19 +38,25 @@ __all__ = [
     "best_rho",
     "by_pruner",
     "curves",
+    "fitted",
     "fixed_radius",
     "footnote",
     "images",
     "lacking",
     "landscapes",
+    "level_sets",
+    "line_losses",
     "loss_bounds",
+    "loss_curves",
     "optimizer_name",
+    "over_radius",
     "protocols",
     "save",
     "second_moments",
     "setting",
     "spectra",
     "stability_map",
+    "strips",
     "title",
     "training_loss",
 ]
