@@ -199,9 +199,10 @@ def sam_edge(gradient_norm, eta, rho):
 
 
 def _step(w, lam, eta, rho):
+    # As SAM computes it, not by the factor of each component: they differ where a component is about to underflow.
     length = _length(lam * w)
-    still = length == 0
-    return w - eta * lam * w * ~still - eta * rho * lam**2 * w / (length + still) * ~still
+    climbed = w + rho * lam * w / (length + (length == 0))
+    return w - eta * lam * climbed
 
 
 def _length(v):

@@ -52,17 +52,18 @@ def error_bound(lam1: float, B: float, eta: float, rho: float) -> float:
     return eta * rho**2 * ((1 + eta * lam1) ** 3 * rho / 6 + 2 * (2 * lam1 + B * rho) * eta) * B
 
 
-def sam_step(gradient: Callable[[torch.Tensor], torch.Tensor], w: torch.Tensor, eta: float, rho: float) -> torch.Tensor:
-    """w − η∇ℓ(w + ρ∇ℓ(w)/‖∇ℓ(w)‖) for any loss; gradient: w (d) to ∇ℓ(w) (d). A step of GD where ρ or ∇ℓ(w) is 0.
+def sam_step(gradient: Callable[[torch.Tensor], torch.Tensor], w: torch.Tensor, eta, rho) -> torch.Tensor:
+    """w − η∇ℓ(w + ρ∇ℓ(w)/‖∇ℓ(w)‖) for any loss; gradient: w (…×d) to ∇ℓ(w) (…×d). GD's step where ρ or ∇ℓ(w) is 0.
 
-    >>> sam_step(lambda w: w, torch.tensor([1.0, 0.0]), eta=0.5, rho=0.2).tolist()
-    [0.3999999761581421, 0.0]
+    eta, rho: numbers, or for runs side by side tensors (…×1).
+
+    >>> sam_step(lambda w: w, torch.tensor([1.0, 0.0], dtype=torch.float64), eta=0.5, rho=0.2).tolist()
+    [0.4, 0.0]
     """
     g = gradient(w)
-    length = g.norm()
-    if rho == 0 or length == 0:
-        return w - eta * g
-    return w - eta * gradient(w + rho * g / length)
+    length = g.norm(dim=-1, keepdim=True)
+    climb = torch.where(length > 0, rho / length.clamp(min=torch.finfo(g.dtype).tiny), 0)
+    return w - eta * gradient(w + climb * g)
 
 
 def gradient_of(loss: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
