@@ -1,6 +1,11 @@
 """From tables of runs to what is measured and judged, a file or more for each section of the paper."""
 
 from lib.paper.analysis import (
+    bouncing,
+    bouncing_drift,
+    bouncing_meaning,
+    bouncing_network,
+    bouncing_verdicts,
     convergence,
     fixed_rho,
     gap,
@@ -18,6 +23,11 @@ from lib.paper.analysis import (
 )
 
 __all__ = [
+    "bouncing",
+    "bouncing_drift",
+    "bouncing_meaning",
+    "bouncing_network",
+    "bouncing_verdicts",
     "convergence",
     "fixed_rho",
     "gap",

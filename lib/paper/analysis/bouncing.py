@@ -50,7 +50,7 @@ def recurrence_checks(problems: Quadratics, steps: int) -> pandas.DataFrame:
             u, u_after = (-1) ** t * w, (-1) ** (t + 1) * after
             descended = u - (eta * rho)[:, None] * bouncing.potential_gradient(u, lam, eta, rho)
             scale = np.abs(u).max(1) + np.abs(u_after).max(1)
-            count("gradient", np.abs(descended - u_after).max(1) <= ROUNDING * scale)
+            count("potential", np.abs(descended - u_after).max(1) <= ROUNDING * scale)
             change = bouncing.potential(u_after, lam, eta, rho) - bouncing.potential(u, lam, eta, rho)
             terms = bouncing.potential(u, lam, eta, rho) + 2 * length[:, 0]  # ½uᵀCu + ‖Λu‖
             count("descent", change <= bouncing.descent(u, lam, eta, rho) + ROUNDING * terms)

@@ -9,31 +9,34 @@ import pandas
 import torch
 
 from lib.theory import drift
-from lib.theory.fit import power_law
 
 
 def polynomial_errors(
     count: int, rhos: Sequence[float], *, share: tuple[float, float] = (0.01, 0.45), d: int = 4, seed: int = 0
 ) -> pandas.DataFrame:
-    """SAM at w_z + β_1/λ_1 e_1 on random ℓ(w) = ½ Σλ_i w_i² + D₃[w,w,w]/6 (cubic) and + D₄[w,w,w,w]/24 (quartic), w_z = 0.
+    """SAM at w_z + β_1/λ_1 e_1, w_z = 0, on random ℓ(w) = ½ Σλ_i w_i² + D₃[w³]/6 (cubic), and + D₄[w⁴]/24 (quartic).
 
-    share, ηλ_1, is log-uniform; ‖D₃‖ and ‖D₄‖ are 1 in the Frobenius norm, which bounds the operator norm. Rows: loss,
-    degree, rho, error (of one step), printed and corrected: the bound with B = ‖D₄‖, the Lipschitz constant of D³ℓ, and
-    with B = max(‖D₄‖, sup ‖D³ℓ‖) where SAM goes; two_steps, the error over two steps, and drift, the length of the
-    theorem's two steps.
+    share, ηλ_1, is log-uniform; ‖D₃‖ and ‖D₄‖ are 1 in the Frobenius norm, which bounds the operator norm. The other
+    λ_i are at least a quarter of λ_1 ("curved") or 0 ("flat"). Rows: loss, degree, floor, rho, share; error and drift
+    of one step, error2 and drift2 of two; printed and corrected, the bound on `error` with B = ‖D₄‖, the Lipschitz
+    constant of D³ℓ, and with B = max(‖D₄‖, sup ‖D³ℓ‖) where SAM goes.
     """
     random, rows = torch.Generator().manual_seed(seed), []
     draw = functools.partial(torch.randn, generator=random, dtype=torch.float64)
     for index in range(count):
-        lam = torch.rand(d, generator=random, dtype=torch.float64).sort(descending=True).values + 0.5
-        lam[0] += 0.5
+        curved = torch.rand(d, generator=random, dtype=torch.float64).sort(descending=True)[0] + 0.5
+        curved[0] += 0.5
+        flat = curved * torch.eye(d, dtype=torch.float64)[0]
         now = share[0] * (share[1] / share[0]) ** torch.rand(1, generator=random).item()
-        eta = now / lam[0].item()
+        eta = now / curved[0].item()
         third, fourth = _symmetric(draw(d, d, d)), _symmetric(draw(d, d, d, d))
-        for degree, quartic in (("cubic", torch.zeros_like(fourth)), ("quartic", fourth)):
-            gradient = _Gradient(lam, third, quartic)
+        quartics = {"cubic": torch.zeros_like(fourth), "quartic": fourth}
+        for (degree, quartic), (floor, lam) in itertools.product(
+            quartics.items(), (("curved", curved), ("flat", flat))
+        ):
             for rho in rhos:
-                rows.append({"loss": index, "degree": degree, "rho": rho, "share": now})
+                rows.append({"loss": index, "degree": degree, "floor": floor, "rho": rho, "share": now})
+                gradient = _Gradient(lam, third, quartic)
                 rows[-1] |= _errors(gradient, lam[0].item(), third, float(quartic.norm()), eta, rho)
     return pandas.DataFrame(rows)
 
@@ -65,16 +68,10 @@ def _errors(gradient, lam1, third, lipschitz, eta, rho):
         "error": (once - start + 2 * start - predicted).norm().item(),
         "printed": drift.error_bound(lam1, lipschitz, eta, rho),
         "corrected": drift.error_bound(lam1, largest, eta, rho),
-        "two_steps": (twice - start - 2 * predicted).norm().item(),
-        "drift": 2 * predicted.norm().item(),
+        "drift": predicted.norm().item(),
+        "error2": (twice - start - 2 * predicted).norm().item(),
+        "drift2": 2 * predicted.norm().item(),
     }
-
-
-def orders(errors: pandas.DataFrame, column: str) -> pandas.Series:
-    """The p of error ∝ ρ^p, fitted for each loss and degree."""
-    return errors.groupby(["degree", "loss"]).apply(
-        lambda part: power_law(part["rho"], part[column]).exponent, include_groups=False
-    )
 
 
 def toy(rho: float, eta: float = 0.1) -> dict[str, float]:

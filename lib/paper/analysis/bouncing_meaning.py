@@ -16,16 +16,15 @@ def end_losses(vary: dict[str, Sequence[float]], base: dict[str, float], steps: 
 
     Columns: panel (which is varied), x, measured, formula = ½λ_1 (ηρλ_1/(2 − ηλ_1))²; the minimax point has loss 0.
     """
-    rows = []
-    for panel, values in vary.items():
-        for value in values:
-            now = base | {panel: value}
-            lam = now["lam1"] * np.array([1, 0.5, 0.25])
-            w = bouncing.trajectory(np.ones(3), lam, now["eta"], now["rho"], steps)[-1]
-            limit = float(bouncing.constants(lam, now["eta"], now["rho"]).limit)
-            losses = {"measured": (lam * w**2).sum() / 2, "formula": now["lam1"] * limit**2 / 2}
-            rows.append({"panel": panel, "x": value} | losses)
-    return pandas.DataFrame(rows)
+    settings = [base | {panel: value} for panel, values in vary.items() for value in values]
+    lam1, eta, rho = (np.array([setting[name] for setting in settings]) for name in ("lam1", "eta", "rho"))
+    lam = lam1[:, None] * np.array([1, 0.5, 0.25])
+    w = bouncing.trajectory(np.ones_like(lam), lam, eta, rho, steps)[-1]
+    table = pandas.DataFrame(
+        [(panel, value) for panel, values in vary.items() for value in values], columns=["panel", "x"]
+    )
+    formula = lam1 * bouncing.constants(lam, eta, rho).limit ** 2 / 2
+    return table.assign(measured=(lam * w**2).sum(1) / 2, formula=formula)
 
 
 def mini_batches(
@@ -41,9 +40,9 @@ def mini_batches(
 ) -> pandas.DataFrame:
     """SAM on batches, drawn without replacement, of a least squares that interpolates; statistics of the last half.
 
-    Columns: batch_size, step, loss (the mean over repetitions), and of the second half of all steps: turns, the share of
-    steps that change the sign of the component along the top eigenvector e_1 of the Hessian; share, what that component
-    has of ‖w − w*‖²; lag, the correlation of successive displacements along e_1.
+    Columns: batch_size, step, loss (the mean over repetitions), and of the second half of all steps: turns, the share
+    of steps that change the sign of the component along the top eigenvector e_1 of the Hessian; share, what that
+    component has of ‖w − w*‖²; lag, the correlation of successive displacements along e_1.
     """
     x, minimizer = problem.x, problem.minimizer
     e1 = torch.linalg.eigh(problem.hessian)[1][:, -1]

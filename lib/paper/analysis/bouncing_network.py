@@ -1,7 +1,7 @@
 """A tanh network under full-batch SAM: its drift from a minimum, and its sharpness beside the edge (notebook 06).
 
-The loss is (1/2n) Σ_i ‖f(x_i) − y_i‖², `lib.hessian`'s "mse". Gradients are written out, for a network this small spends
-ten times as long in autograd's bookkeeping.
+The loss is (1/2n) Σ_i ‖f(x_i) − y_i‖², `lib.hessian`'s "mse". Gradients are written out: in a network this small,
+autograd's bookkeeping would take most of the time.
 """
 
 from collections.abc import Sequence

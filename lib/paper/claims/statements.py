@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from lib.paper.claims import bouncing
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -175,4 +177,5 @@ CLAIMS = {
             "With a radius that falls as 1/α SAM at α = 1000 is lazy, and at most 5 points behind SGD",
         ),
     },
+    "06_bouncing": {name: Claim(*texts) for name, texts in bouncing.CLAIMS.items()},
 }

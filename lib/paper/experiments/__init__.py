@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 import pandas
 
+from lib.paper.experiments.bouncing import Edge, Quadratics, edge, random_quadratics
 from lib.paper.experiments.convergence import (
     CONVERGENCE_RHO,
     FACTORIZATION_RHO,

@@ -4,8 +4,10 @@ A drawing function takes a tidy table, one row a plotted point, and returns a fi
 with that table as CSV beside it, so that what is plotted can be read and tested.
 """
 
+from lib.paper.plots.bouncing import paths, potential, valley
 from lib.paper.plots.convergence import curves, loss_bounds, training_loss
 from lib.paper.plots.linearization import RADII, along
+from lib.paper.plots.lines import panels
 from lib.paper.plots.sparsity import PRUNERS, by_pruner
 from lib.paper.plots.stability import against_rho, lacking, landscapes, second_moments, spectra, stability_map
 from lib.paper.plots.style import (
@@ -44,6 +46,9 @@ __all__ = [
     "landscapes",
     "loss_bounds",
     "optimizer_name",
+    "panels",
+    "paths",
+    "potential",
     "protocols",
     "save",
     "second_moments",
@@ -52,4 +57,5 @@ __all__ = [
     "stability_map",
     "title",
     "training_loss",
+    "valley",
 ]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas
 from matplotlib.figure import Figure
 
-from lib.paper.plots.panels import OPTIMIZERS
+from lib.paper.plots.lines import OPTIMIZERS
 from lib.paper.plots.style import SCALE, STYLE
 
 
@@ -21,15 +21,15 @@ def paths(tidy: pandas.DataFrame, *, title: str) -> Figure:
         figure, axes = plt.subplots(2, len(problems), figsize=(3.9 * len(problems), 6.6), squeeze=False)
         for column, problem in enumerate(problems):
             for colour, (_, path) in zip(SCALE, tidy[tidy["problem"] == problem].groupby("start"), strict=False):
-                for axis, part in ((axes[0][column], path), (axes[1][column], path.tail(max(2, len(path) * 3 // 4)))):
+                for axis, part in ((axes[0][column], path), (axes[1][column], path.iloc[5:])):
                     axis.plot(part["w1"], part["w2"], color=colour, lw=0.6, marker=".", ms=3, alpha=0.8)
                 axes[0][column].plot(*path.iloc[0][["w1", "w2"]], "s", color=colour, ms=5)
             axes[0][column].set(title=problem)
             axes[1][column].plot([-1, 1], [0, 0], "*", color="black", ms=10, label="the two limits", zorder=3)
-            axes[1][column].set(xlabel="w₁ / limit", xlim=(-4, 4), ylim=(-8, 8))
+            axes[1][column].set(xlabel="w₁ / limit", xlim=(-2.5, 2.5), ylim=(-4, 4))
         axes[1][0].legend(fontsize=8)
         axes[0][0].set_ylabel("w₂ / limit, from the start")
-        axes[1][0].set_ylabel("w₂ / limit, where it ends")
+        axes[1][0].set_ylabel("w₂ / limit, from the sixth step")
         figure.suptitle(title)
     return figure
 
