@@ -1,6 +1,8 @@
 """From tables of runs to what is measured and judged, a file or more for each section of the paper."""
 
 from lib.paper.analysis import (
+    benign,
+    benign_verdicts,
     bouncing,
     bouncing_drift,
     bouncing_meaning,
@@ -23,6 +25,8 @@ from lib.paper.analysis import (
 )
 
 __all__ = [
+    "benign",
+    "benign_verdicts",
     "bouncing",
     "bouncing_drift",
     "bouncing_meaning",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lib.paper.claims import bouncing
+from lib.paper.claims import benign, bouncing
 
 
 @dataclass(frozen=True)
@@ -178,4 +178,5 @@ CLAIMS = {
         ),
     },
     "06_bouncing": {name: Claim(*texts) for name, texts in bouncing.CLAIMS.items()},
+    "07_benign_overfitting": {name: Claim(*texts) for name, texts in benign.CLAIMS.items()},
 }

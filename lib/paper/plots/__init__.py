@@ -4,6 +4,7 @@ A drawing function takes a tidy table, one row a plotted point, and returns a fi
 with that table as CSV beside it, so that what is plotted can be read and tested.
 """
 
+from lib.paper.plots.benign import boundaries
 from lib.paper.plots.bouncing import paths, potential, valley
 from lib.paper.plots.convergence import curves, loss_bounds, training_loss
 from lib.paper.plots.linearization import RADII, along
@@ -37,6 +38,7 @@ __all__ = [
     "against_rho",
     "along",
     "best_rho",
+    "boundaries",
     "by_pruner",
     "curves",
     "fixed_radius",
