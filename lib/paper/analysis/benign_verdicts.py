@@ -91,7 +91,7 @@ def sam_fits(table: pandas.DataFrame) -> Verdict:
 
 
 def sam_error(table: pandas.DataFrame) -> Verdict:
-    """At the p with the largest error of GD, some ρ errs less on the same problems, by intervals that hold together at 95%."""
+    """At the p with the largest error of GD, some ρ errs less on the same problems (intervals together at 95%)."""
     gd = table[table["rho"] == 0]
     p = gd.groupby("p")["error"].mean().idxmax()
     base = gd[gd["p"] == p].set_index("seed")["error"]
