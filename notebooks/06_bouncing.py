@@ -48,7 +48,7 @@ same = f"preset {preset} (the same at every preset)"
 def judge(claim, verdict):
     """Record and show a verdict, (what was measured, whether the claim holds); return its word."""
     word = book.record(claim, measured=verdict[0], holds=verdict[1])
-    display(Markdown(f"**{word.capitalize()}.** {CLAIMS['06_bouncing'][claim].text}. Measured: {verdict[0]}."))
+    display(Markdown(f"**{word.capitalize()}.** {CLAIMS[book.notebook][claim].text}. Measured: {verdict[0]}."))
     return word
 
 
@@ -199,12 +199,12 @@ plots.save(plots.panels(ends, title=title, axes=axes, height=4.2), "figB4", ends
 # %%
 lost = core.only(ended["lost"].to_numpy())
 rescued = analysis.bouncing.limits_in_logarithms(lost, 30_000)
-share = f"{capped['steps'].notna().sum()} of {len(capped)} get there within 20,000 steps"
 Markdown(
-    f"For $\\lambda_1/\\lambda_d$ from 100 to $10^4$ and $\\eta\\lambda_1$ from 0.001 on, {share}. In "
-    f"{len(rescued)} of the 300 easier problems, and in {capped['lost'].sum()} of the harder ones, $w_1$ underflows to 0 while the other components come down from afar. "
-    "Its logarithm does not: if logarithms are carried, the largest distance to the limit among the easier ones is "
-    f"{rescued.max(initial=0):.1g}."
+    f"For $\\lambda_1/\\lambda_d$ from 100 to $10^4$ and $\\eta\\lambda_1$ from 0.001 on, "
+    f"{capped['steps'].notna().sum()} of {len(capped)} get there within 20,000 steps. In {len(rescued)} of the 300 "
+    f"easier problems, and in {capped['lost'].sum()} of the harder ones, $w_1$ underflows to 0 while the other "
+    "components come down from afar. Its logarithm does not: if logarithms are carried, the largest distance to the "
+    f"limit among the easier ones is {rescued.max(initial=0):.1g}."
 )
 
 # %% [markdown]
@@ -428,8 +428,8 @@ plots.save(plots.panels(shown, title=title, axes=axes), "figB11", shown, preset)
 # %%
 Markdown(
     f"That SAM ends in jumps across the steepest direction of a quadratic is **{limit_word}**, and that these do not "
-    f"solve the min-max problem is **{minimax_word}**. That SAM drifts down λ_max is **{small_word}** for a step at small "
-    f"$\\eta\\lambda_1$ on polynomials, and **{cosine_word}** for a network. The printed error bound is "
+    f"solve the min-max problem is **{minimax_word}**. That SAM drifts down λ_max is **{small_word}** for a step at "
+    f"small $\\eta\\lambda_1$ on polynomials, and **{cosine_word}** for a network. The printed error bound is "
     f"**{printed_word}**, with our correction **{corrected_word}**. That λ_max settles at SAM's edge is "
     f"**{edge_words[1]}**.\n\n{book.table()}"
 )

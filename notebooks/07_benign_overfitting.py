@@ -41,18 +41,15 @@ same = f"preset {preset} (the same at every preset), 10 seeds"
 def judge(claim, verdict):
     """Record and show a verdict, (what was measured, whether the claim holds); return its word."""
     word = book.record(claim, measured=verdict[0], holds=verdict[1])
-    display(
-        Markdown(f"**{word.capitalize()}.** {CLAIMS['07_benign_overfitting'][claim].text}. Measured: {verdict[0]}.")
-    )
+    display(Markdown(f"**{word.capitalize()}.** {CLAIMS[book.notebook][claim].text}. Measured: {verdict[0]}."))
     return word
 
 
 def spread(table, by, x, y, panel, label="{}"):
     """The mean over seeds and its range, as points and lines of a figure."""
     rows = table.groupby([by, x])[y].agg(y="mean", low="min", high="max").reset_index().rename(columns={x: "x"})
-    return rows.assign(label=rows[by].map(label.format), panel=panel, look="-")[
-        ["panel", "label", "x", "y", "low", "high", "look"]
-    ]
+    columns = ["panel", "label", "x", "y", "low", "high", "look"]
+    return rows.assign(label=rows[by].map(label.format), panel=panel, look="-")[columns]
 
 
 # %% [markdown]
@@ -69,7 +66,7 @@ def spread(table, by, x, y, panel, label="{}"):
 # | A2 | $\lVert\mu\rVert = \Theta(p^{1/3})$ | $p^{1/3}$ |
 # | A3 | $p \gtrsim n^3$: samples are nearly orthogonal | $p$ = 50 to 8,000 |
 # | A4 | a share of flipped labels $\eta \le 1/C$ | 15% |
-# | A5 | $\alpha \ge \omega_{\text{init}}\sqrt{mp}$ for initial weights $N(0, \omega_{\text{init}}^2)$: no lazy training | equal |
+# | A5 | $\alpha \ge \omega_{\text{init}}\sqrt{mp}$ for initial weights $N(0, \omega_{\text{init}}^2)$ | equal |
 #
 # and promises that all labels are fitted with a loss of at most ε, and for the noisy test error
 #
@@ -94,9 +91,8 @@ names = (
 )
 panels = {names[0]: (*low, "second coordinate"), names[1]: (*high, "along the noise of a flipped sample")}
 title = f"A flipped sample in many dimensions is fitted where no test point goes\npreset {preset}, 1 seed"
-plots.save(
-    plots.boundaries(panels, title=title), "figO1", pandas.concat([low[1].assign(p=2), high[1].assign(p=2000)]), preset
-)
+samples = pandas.concat([low[1].assign(p=2), high[1].assign(p=2000)])
+plots.save(plots.boundaries(panels, title=title), "figO1", samples, preset)
 
 # %% [markdown]
 # ## All labels are fitted, and the error falls with the dimension
@@ -109,8 +105,9 @@ shown = [spread(runs, "n", "p", "error", "clean test error", "n = {}")]
 share = runs.assign(share=runs["fitted"] / runs["flips"])
 shown.append(spread(share, "n", "p", "share", "share of flipped labels fitted", "n = {}"))
 shown = pandas.concat(shown, ignore_index=True)
-axes = {"clean test error": dict(xscale="log", xlabel="dimension p", yscale="symlog")}
-axes["clean test error"] = dict(xscale="log", xlabel="dimension p", ylabel="mean and range over seeds", ylim=(0, None))
+axes = {
+    "clean test error": dict(xscale="log", xlabel="dimension p", ylabel="mean and range over seeds", ylim=(0, None))
+}
 axes["share of flipped labels fitted"] = dict(xscale="log", xlabel="dimension p", ylim=(0, 1.05))
 title = f"Every flipped label is fitted, and with more dimensions that does no harm\n15% flipped, m = 20, {same}"
 plots.save(plots.panels(shown, title=title, axes=axes), "figO2", shown, preset)
@@ -147,7 +144,7 @@ plots.save(plots.panels(shown, title=title, axes={"margin": look}, height=4.2), 
 # the loss ε, as one side of its activation is nearly flat; it fits all labels much sooner.
 
 # %%
-widths = analysis.benign.train_all(experiments.benign_widths())
+widths = analysis.benign.train_all(experiments.benign_widths(), steps=1500)
 width_word = judge("benign-width", verdicts.width(widths))
 shown = spread(widths.assign(what="clean test error"), "what", "m", "error", "clean test error")
 shown = pandas.concat(
@@ -207,11 +204,11 @@ plots.save(plots.panels(shown, title=title, axes=axes), "figO6", shown, preset)
 # ## SAM beside gradient descent
 #
 # Two questions of ours. Does normalized SAM still fit the flipped labels? And does it err less than GD where GD's
-# overfitting is harmful? Both start from the same weights on the same 20 problems for each $p$, with at most 1,500
+# overfitting is harmful? Both start from the same weights on the same 20 problems for each $p$, with at most 1,000
 # steps.
 
 # %%
-sam = analysis.benign.train_all(experiments.benign_sam())
+sam = analysis.benign.train_all(experiments.benign_sam(), steps=1000)
 sam_fits_word = judge("benign-sam-fits", verdicts.sam_fits(sam))
 sam_error_word = judge("benign-sam-error", verdicts.sam_error(sam))
 share = sam.assign(share=sam["fitted"] / sam["flips"], x=sam["rho"].clip(lower=0.01))
@@ -231,6 +228,6 @@ sam.groupby(["p", "rho"])[["error", "train_error", "loss", "done", "steps", "nor
 # %%
 Markdown(
     f"That GD fits every flipped label is **{fits_word}**, and that this does no harm where $p \\ge n^3$ is "
-    f"**{error_word}**, at any width **{width_word}**. That SAM fits the flipped labels too is **{sam_fits_word}**, and "
-    f"that it errs less where overfitting is harmful **{sam_error_word}**.\n\n{book.table()}"
+    f"**{error_word}**, at any width **{width_word}**. That SAM fits the flipped labels too is **{sam_fits_word}**, "
+    f"and that it errs less where overfitting is harmful **{sam_error_word}**.\n\n{book.table()}"
 )
