@@ -9,8 +9,11 @@ CLAIMS = {
     ),
     "benign-form": (THEOREM, "The error above the floor is at most 2 exp(−c·n·p^⅓), one c for all n and p"),
     "benign-width": (THEOREM, "The test error does not depend on the width, from a single unit on"),
-    "benign-margin": ("Frei et al., lemma", "The normalized margin on clean points grows like (n·p^⅓)^½"),
-    "benign-norm": (THEOREM, "As the loss goes to 0, ‖W‖ grows and the test error does not"),
+    "benign-margin": (
+        "Frei et al., lemma",
+        "Where p ≥ n³ the normalized margin on clean points grows at least like (n·p^⅓)^½",
+    ),
+    "benign-norm": (THEOREM, "As the loss falls, ‖W‖ grows, and the test error does not where p ≥ n³"),
     "benign-separation": ("our question", "A2 is needed: with clusters at a fixed distance overfitting is harmful"),
     "benign-dimension": ("our question", "A3 is needed: overfitting is harmful where p is far below n³"),
     "benign-noise": ("our question", "A4 is needed: with many flipped labels overfitting is harmful"),

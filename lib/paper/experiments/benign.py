@@ -17,7 +17,7 @@ def _grid(**values) -> list[dict]:
 
 def benign_dimensions() -> list[dict]:
     """The theorem's setting, for three n and p from far below n³ on; 8,000 is 20³."""
-    return _grid(n=(10, 20, 40), p=(50, 100, 200, 400, 1000, 2500, 8000), seed=BENIGN_SEEDS)
+    return _grid(n=(10, 20, 40), p=(50, 100, 200, 400, 1000, 8000), seed=BENIGN_SEEDS)
 
 
 def benign_margins() -> list[dict]:
@@ -27,8 +27,8 @@ def benign_margins() -> list[dict]:
 
 
 def benign_widths() -> list[dict]:
-    """One unit to 512, at a dimension so low that there is an error to compare."""
-    return _grid(n=20, p=100, m=(1, 2, 8, 32, 128, 512), seed=BENIGN_SEEDS)
+    """One unit to 256, at a dimension so low that there is an error to compare."""
+    return _grid(n=20, p=100, m=(1, 4, 16, 64, 256), seed=BENIGN_SEEDS)
 
 
 def benign_broken() -> dict[str, list[dict]]:
@@ -43,9 +43,9 @@ def benign_broken() -> dict[str, list[dict]]:
 
 def benign_levels() -> tuple[list[dict], list[float]]:
     """Runs that go on beyond fitting, and the losses at which they are measured."""
-    return _grid(n=20, p=(100, 1000), seed=BENIGN_SEEDS), [0.025, 0.01, 0.003, 0.001]
+    return _grid(n=20, p=(100, 8000), seed=BENIGN_SEEDS), [0.025, 0.01, 0.005, 0.002]
 
 
 def benign_sam() -> list[dict]:
     """SAM beside GD where overfitting is harmful and where it is less so; twenty seeds, for small differences."""
-    return _grid(n=20, p=(50, 100, 400), rho=(0.0, 0.03, 0.1, 0.3, 1.0), seed=range(20))
+    return _grid(n=20, p=(50, 100, 400), rho=(0.0, 0.1, 0.3, 1.0), seed=range(20))
