@@ -19,7 +19,7 @@ def train_all(settings: list[dict], *, steps: int = STEPS) -> pandas.DataFrame:
     (1; ω_init is `lazy`·α/√(mp), so that more than 1 breaks assumption A5), and epsilon (1/(4n), where it stops).
     Measured: loss, done, steps; train_error, of the noisy labels; flips, how many labels are flipped, and fitted, how
     many of these the network fits; error, on clean test points; margin, E ỹf/‖W‖; norm, ‖W‖; turned, the share of
-    (unit, sample) pairs whose φ' has moved by more than 0.1.
+    (unit, sample) pairs whose φ' has moved by more than 0.1; offset, φ(0)Σ_j a_j, the output without weights.
     """
     frame = pandas.DataFrame([_complete(setting) for setting in settings])
     parts = [_train(part, steps) for _, part in frame.groupby(["n", "m", "epsilon"], sort=False)]
@@ -48,6 +48,7 @@ def _train(part, steps):
     right = trained.outputs * problems.y > 0
     flipped = problems.y != problems.clean
     measured = {"loss": trained.loss, "done": trained.done, "steps": trained.steps}
+    measured |= {"offset": benign.activation(torch.zeros(1)) * problems.a.sum(1)}
     measured |= {"train_error": 1 - right.double().mean(1), "flips": flipped.sum(1), "fitted": (flipped & right).sum(1)}
     columns = {name: values.numpy() for name, values in measured.items()}
     weights = problems.weights(trained.coefficients)
