@@ -1,6 +1,13 @@
 """From tables of runs to what is measured and judged, a file or more for each section of the paper."""
 
 from lib.paper.analysis import (
+    benign,
+    benign_verdicts,
+    bouncing,
+    bouncing_drift,
+    bouncing_meaning,
+    bouncing_network,
+    bouncing_verdicts,
     convergence,
     fixed_rho,
     gap,
@@ -23,6 +30,13 @@ from lib.paper.analysis import (
 )
 
 __all__ = [
+    "benign",
+    "benign_verdicts",
+    "bouncing",
+    "bouncing_drift",
+    "bouncing_meaning",
+    "bouncing_network",
+    "bouncing_verdicts",
     "convergence",
     "fixed_rho",
     "gap",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lib.paper.claims import implicit_bias
+from lib.paper.claims import benign, bouncing, implicit_bias
 
 
 @dataclass(frozen=True)
@@ -177,5 +177,7 @@ CLAIMS = {
             "With a radius that falls as 1/α SAM at α = 1000 is lazy, and at most 5 points behind SGD",
         ),
     },
+    "06_bouncing": {name: Claim(*texts) for name, texts in bouncing.CLAIMS.items()},
+    "07_benign_overfitting": {name: Claim(*texts) for name, texts in benign.CLAIMS.items()},
     "08_implicit_bias": {name: Claim(*texts) for name, texts in implicit_bias.CLAIMS.items()},
 }

@@ -13,6 +13,15 @@ from collections.abc import Callable, Sequence
 
 import pandas
 
+from lib.paper.experiments.benign import (
+    benign_broken,
+    benign_dimensions,
+    benign_levels,
+    benign_margins,
+    benign_sam,
+    benign_widths,
+)
+from lib.paper.experiments.bouncing import Edge, Quadratics, edge, random_quadratics
 from lib.paper.experiments.convergence import (
     CONVERGENCE_RHO,
     FACTORIZATION_RHO,

@@ -86,6 +86,8 @@ FIGURES: dict[str, dict[str, tuple[Grid, ...]]] = {
         "fig17_distance": (e.vgg_linearization,),
         "fig17_scaled": (e.vgg_linearization, e.vgg_tangent, e.vgg_scaled_radius),
     },
+    "06_bouncing": {f"figB{number}": () for number in range(1, 12)},
+    "07_benign_overfitting": {f"figO{number}": () for number in range(1, 8)},
     "08_implicit_bias": {
         "figI_potential": (),
         "figI_theorems": (),

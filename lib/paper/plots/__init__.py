@@ -4,9 +4,12 @@ A drawing function takes a tidy table, one row a plotted point, and returns a fi
 with that table as CSV beside it, so that what is plotted can be read and tested.
 """
 
+from lib.paper.plots.benign import boundaries
+from lib.paper.plots.bouncing import paths, potential, valley
 from lib.paper.plots.convergence import curves, loss_bounds, training_loss
 from lib.paper.plots.implicit_bias import fitted, level_sets, line_losses, loss_curves, over_radius, strips
 from lib.paper.plots.linearization import RADII, along
+from lib.paper.plots.lines import panels
 from lib.paper.plots.sparsity import PRUNERS, by_pruner
 from lib.paper.plots.stability import against_rho, lacking, landscapes, second_moments, spectra, stability_map
 from lib.paper.plots.style import (
@@ -36,6 +39,7 @@ __all__ = [
     "against_rho",
     "along",
     "best_rho",
+    "boundaries",
     "by_pruner",
     "curves",
     "fitted",
@@ -50,6 +54,9 @@ __all__ = [
     "loss_curves",
     "optimizer_name",
     "over_radius",
+    "panels",
+    "paths",
+    "potential",
     "protocols",
     "save",
     "second_moments",
@@ -59,4 +66,5 @@ __all__ = [
     "strips",
     "title",
     "training_loss",
+    "valley",
 ]
