@@ -5,6 +5,7 @@ from lib.paper.analysis import (
     fixed_rho,
     gap,
     linearization,
+    linearization_rates,
     reported,
     rho_search,
     sparsity,
@@ -14,6 +15,7 @@ from lib.paper.analysis import (
     stability,
     stability_checks,
     stability_tables,
+    student_teacher,
     trends,
     width,
 )
@@ -23,6 +25,7 @@ __all__ = [
     "fixed_rho",
     "gap",
     "linearization",
+    "linearization_rates",
     "reported",
     "rho_search",
     "sparsity",
@@ -32,6 +35,7 @@ __all__ = [
     "stability",
     "stability_checks",
     "stability_tables",
+    "student_teacher",
     "trends",
     "width",
 ]

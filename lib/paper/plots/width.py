@@ -40,7 +40,7 @@ def against_parameters(
                 if quantity == "gap":
                     label, colour = f"SAM − {method}", COLOURS["SAM" if method == "SGD" else method]
                 bars |= _seeds_and_mean(axis, line.assign(x=line["parameters"] * 1.04**k), colour, label)
-            _parameter_axis(axis, shown)
+            parameter_axis(axis, shown)
             axis.set(ylabel=UNITS[quantity], yscale="log" if quantity.endswith("loss") else "linear")
             if len(shown):
                 _hollow(axis, shown)
@@ -87,7 +87,8 @@ def _zero_loss(axis, since: float) -> None:
     axis.set_xlim(low, high)
 
 
-def _parameter_axis(axis, shown: pandas.DataFrame) -> None:
+def parameter_axis(axis, shown: pandas.DataFrame) -> None:
+    """A log axis with a tick at each number of parameters (column parameters)."""
     counts = sorted(shown["parameters"].unique())
     axis.set(xscale="log", xlabel="trainable parameters")
     axis.set_xticks(counts, [f"{n / 1e6:.3g}M" if n >= 1e6 else f"{n / 1e3:.3g}k" for n in counts], fontsize=8)
@@ -151,7 +152,7 @@ def best_rho(tidy: pandas.DataFrame, *, title: str, settings: Mapping[str, str] 
                 _radii(axis, dots, dots["parameters"] * 1.05**k, **ALONE)
             axis.plot(line["parameters"], line["rho"], color=COLOURS["SAM"])
             _radii(axis, line, line["parameters"], color=COLOURS["SAM"])
-            _parameter_axis(axis, shown)
+            parameter_axis(axis, shown)
             axis.set(yscale="log", title=_panel(panel, settings, shown))
             ticks = sorted(shown["rho"].unique())
             axis.set_yticks(ticks, [f"{rho:g}" for rho in ticks])
@@ -183,17 +184,24 @@ def _panel(workload: str, settings: Mapping[str, str] | None, shown: pandas.Data
 
 def fixed_radius(tidy: pandas.DataFrame, *, title: str) -> Figure:
     """The gap at radii that are not chosen against the number of parameters: a dot a seed, and its mean with a 95%
-    interval. `tidy`: columns parameters, seed, gap, as `analysis.fixed_rho.fixed_gaps` gives them."""
+    interval. `tidy`: columns parameters, seed, gap, as `analysis.fixed_rho.fixed_gaps` gives them; and perhaps setting,
+    of which each has a colour."""
+    settings = tidy.get("setting", pandas.Series("", tidy.index))
+    colours = dict(zip(dict.fromkeys(settings), (COLOURS["SAM"], SCALE[0], SCALE[1], SCALE[4]), strict=False))
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(6, 3.4))
-        for parameters, part in tidy.groupby("parameters"):
-            axis.plot([parameters] * len(part), part["gap"], "o", ms=4, alpha=0.5, color=COLOURS["SAM"])
-            mean, (low, high) = part["gap"].mean(), interval(part["gap"])
-            look = dict(fmt="D", color=COLOURS["SAM"], capsize=4, mec="black", ms=6)
-            axis.errorbar(parameters * 1.06, mean, [[mean - low], [high - mean]], **look)
+        figure, axis = plt.subplots(figsize=(8 if len(colours) > 1 else 6, 3.4))
+        for k, (setting, colour) in enumerate(colours.items()):
+            for i, (parameters, part) in enumerate(tidy[settings == setting].groupby("parameters")):
+                x, (low, high) = parameters * 1.14**k, interval(part["gap"])
+                axis.plot([x] * len(part), part["gap"], "o", ms=4, alpha=0.4, color=colour)
+                look = dict(fmt="D", color=colour, capsize=4, mec="black", ms=6, label=None if i else setting or None)
+                mean = part["gap"].mean()
+                axis.errorbar(x * 1.05, mean, [[mean - low], [high - mean]], **look)
+        if len(colours) > 1:
+            figure.legend(loc="outside right upper", fontsize=8)
         axis.axhline(0, color="black", lw=0.8)
         if len(tidy):
-            _parameter_axis(axis, tidy)
+            parameter_axis(axis, tidy)
         else:
             axis.set_title("no seed is complete", fontsize=9)
         axis.set(ylabel="SAM − SGD, test accuracy (points)")
@@ -214,7 +222,7 @@ def protocols(tidy: pandas.DataFrame, *, title: str, settings: Mapping[str, str]
             for k, (name, line) in enumerate(shown.groupby("protocol", sort=False)):
                 dots = line.assign(x=line["parameters"] * 1.06**k, value=line["gap"], complete=True)
                 bars |= _seeds_and_mean(axis, dots, PROTOCOLS[name], name)
-            _parameter_axis(axis, shown)
+            parameter_axis(axis, shown)
             axis.set(title=_panel(panel, settings, shown))
             if shown.empty:
                 axis.set_yticks([])
