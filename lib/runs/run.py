@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 
 from lib import data, models
 from lib.core import losses
-from lib.models import linearize, masking, resnet, vit
+from lib.models import linearize, masking, pruning, resnet, vit
 
 OPTIMIZERS = ("sgd", "sam")
 SCHEDULES = ("constant", "inverse", "step", "three_steps", "cosine", "warmup_cosine")
@@ -81,7 +81,7 @@ class Run:
     precision: str = "float32"
     sparsity: float = 0.0
     pruner: str = "random"
-    snip_samples: int = 1000
+    snip_samples: int = pruning.SNIP_SAMPLES
     strict_threshold: bool = False
     norm: str = "batch"
     batch_norm: bool = False

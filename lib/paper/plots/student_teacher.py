@@ -5,7 +5,7 @@ import pandas
 from matplotlib.figure import Figure
 
 from lib.paper.analysis.gap import interval
-from lib.paper.plots.style import SCALE, STYLE
+from lib.paper.plots.style import SCALE, STYLE, blank
 from lib.paper.plots.width import parameter_axis
 
 
@@ -31,7 +31,6 @@ def advantages(tidy: pandas.DataFrame, *, title: str) -> Figure:
             axes[0][0].set_ylabel("test loss: SGD − SAM")
             axes[0][0].legend(fontsize=8)
         else:
-            axes[0][0].set_axis_off()
-            axes[0][0].set_title("no record of both SGD and SAM")
+            blank(axes[0][0], "no record of both SGD and SAM")
         figure.suptitle(title)
     return figure
