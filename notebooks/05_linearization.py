@@ -338,6 +338,26 @@ benefit = judge("17a-benefit", lambda *tables: analysis.linearization.no_more_ef
 best.set_index("alpha")[["rho", "sgd", "sam", "gap", "seeds"]].round(5)
 
 # %% [markdown]
+# ## A learning rate for each α
+#
+# At one η for all runs SAM may fail because of η. Chizat et al. search the rate for each α. Here it is the one with the
+# lowest mean training loss, for each α and optimizer, among the η above and smaller ones at which SAM learns too.
+
+# %%
+(rates_grid,) = recorded(experiments.vgg_rates(preset), train=train)
+searched = pandas.concat([collect(rates_grid), runs[runs["rho"].isin([0, rhos[1]])]]).drop_duplicates("key")
+rated = analysis.linearization_rates.at_best_rate(searched)
+figure = plots.along(
+    rated.assign(stability=100 * rated["stability"]),
+    title=plots.title("VGG-11 at the best η of each α and optimizer", rated if len(rated) else searched, preset),
+    panels={"accuracy": "test accuracy (%)", "loss": "α²·training loss", "stability": "stability of activations (%)"},
+    levels={"loss": level},
+)
+plots.footnote(figure, searched, by="alpha")
+display(plots.save(figure, "fig17_rates", rated[[*shown, "lr", "accuracy", "loss", "stability", "learned"]], preset))
+rated.groupby(["alpha", "label"], sort=False)[["lr", "accuracy", "loss", "stability", "learned"]].mean().round(3)
+
+# %% [markdown]
 # ## Answer
 
 # %%

@@ -13,7 +13,15 @@ from lib.runs import Run
 from lib.training.batches import Batches
 
 DIGITS, MNIST, CIFAR = (1, 8, 8), (1, 28, 28), (3, 32, 32)
-SMALLEST = [("linear2", 3), ("mlp", 0.04), ("resnet18", 2), ("resnet50", 2), ("vgg11", 2), ("vit", 32)]
+SMALLEST = [
+    ("linear2", 3),
+    ("two_layer", 3),
+    ("mlp", 0.04),
+    ("resnet18", 2),
+    ("resnet50", 2),
+    ("vgg11", 2),
+    ("vit", 32),
+]
 
 
 @pytest.mark.parametrize(
@@ -24,6 +32,7 @@ SMALLEST = [("linear2", 3), ("mlp", 0.04), ("resnet18", 2), ("resnet50", 2), ("v
         ("mlp", 10, MNIST, 784 * 3000 + 3000 + 3000 * 1000 + 1000 + 1000 * 10 + 10),
         ("mlp", 0.01, DIGITS, 64 * 3 + 3 + 3 * 1 + 1 + 1 * 10 + 10),
         ("linear2", 4, (6, 1, 1), 6 * 4 + 4 * 10),
+        ("two_layer", 455, (20, 1, 1), 455 * (20 + 1 + 10) + 10),
         ("resnet18", 4, CIFAR, 44_622),
         ("resnet18", 16, CIFAR, 701_466),
         ("resnet18", 64, CIFAR, 11_173_962),

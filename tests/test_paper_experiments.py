@@ -121,3 +121,13 @@ def test_rates_at_which_sam_learns_are_tried_at_every_alpha():
     assert {m.kind for m in grid} == {"laziness"} and len(grid) == 3 * 2 * 2 * 3
     figure = {m.run.but(lr=0.003) for m in experiments.vgg_linearization("lite") if m.run.rho in (0, 0.001)}
     assert figure <= {m.run for m in grid} and {m.run.lr for m in grid} == {0.001, 0.003}
+
+
+def test_students_differ_in_width_noise_decay_optimizer_and_seed_alone():
+    runs, smoke = (experiments.student_teacher(preset) for preset in ("lite", "smoke"))
+    assert set(smoke) < set(runs) and runs == experiments.student_teacher("paper")
+    assert len(set(runs)) == len(runs) == 4 * 3 * 2 * 4 * 20
+    assert {round(parameter_count.parameters(run), -3) for run in runs} == {10_000, 20_000, 50_000, 100_000}
+    assert all(run.lr == 10 / run.width for run in runs)
+    shared = {run.but(width=1, lr=1, label_noise=0, weight_decay=0, optimizer="sgd", rho=0, seed=0) for run in runs}
+    assert len(shared) == 1

@@ -43,6 +43,7 @@ DEFAULTS = {
     "initialization": "default",
     "parts": 1,
     "snip_samples": 1000,
+    "label_noise": 0.0,
     "strict_threshold": False,
 }
 
@@ -70,6 +71,7 @@ OTHERS = {
     "standardize": False,
     "initialization": "lecun",
     "parts": 2,
+    "label_noise": 0.2,
     "snip_samples": 0,
     "strict_threshold": True,
 }

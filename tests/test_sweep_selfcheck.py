@@ -17,7 +17,7 @@ from lib.training.loop import Loop, PlainLoop
 
 CPU = torch.device("cpu")
 RUN = Run(dataset="digits", width=0.03, epochs=1, n_train=64, batch_size=32)
-ENGINES = [(engines.Stack, "linear2"), (engines.Stack, "mlp"), (Grouped, "resnet18")]
+ENGINES = [(engines.Stack, "linear2"), (engines.Stack, "two_layer"), (engines.Stack, "mlp"), (Grouped, "resnet18")]
 ENGINES += [(Loop, model) for model in selfcheck.WIDTHS]
 
 

@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 
 from lib import data, models
+from lib.models import pruning
 from lib.runs import Run, parameter_count
 from lib.training.batches import Batches
 from lib.training.loop import Loop
@@ -163,8 +164,6 @@ def test_snip_scores_on_the_first_batch_that_the_seed_trains_on():
 
 
 def test_all_that_ties_with_the_strict_threshold_goes():
-    from lib.models import pruning
-
     model = torch.nn.Linear(4, 1, bias=False)
     with torch.no_grad():
         model.weight.copy_(torch.tensor([[1.0, 1.0, 1.0, 3.0]]))

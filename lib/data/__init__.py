@@ -18,6 +18,7 @@ from lib.data.datasets import (
     streamed,
 )
 from lib.data.errors import DataUnavailable
+from lib.data.label_noise import noisy
 from lib.data.sources import factorization_map
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "check_name",
     "factorization_map",
     "load",
+    "noisy",
     "regression",
     "sample_counts",
     "scale",

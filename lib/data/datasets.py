@@ -48,6 +48,9 @@ _IMAGENET = dict(mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225))
 
 DATASETS: dict[str, DatasetInfo] = {
     "factorization": DatasetInfo(sources.factorization, 10, (6, 1, 1), (1000, 1000), (0.0,), (1.0,), regression=True),
+    "student-teacher": DatasetInfo(
+        sources.student_teacher, 1, (sources.TEACHER_INPUTS, 1, 1), (1000, 10_000), (0.0,), (1.0,), regression=True
+    ),
     "digits": DatasetInfo(sources.digits, 10, (1, 8, 8), (1437, 360), (0.3054,), (0.3755,)),
     "mnist": DatasetInfo(sources.mnist, 10, (1, 28, 28), (60_000, 10_000), (0.1307,), (0.3081,), "MNIST/raw"),
     "cifar10": DatasetInfo(sources.cifar10, **_CIFAR10, location="cifar-10-batches-py"),

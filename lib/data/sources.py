@@ -30,6 +30,25 @@ def factorization(split: str, root: Path) -> Dataset:
     return Dataset(x[:, :, None, None], x.double() @ factorization_map().T, 10, "factorization")
 
 
+TEACHER_INPUTS, TEACHER_NEURONS = 20, 10
+
+
+def student_teacher(split: str, root: Path) -> Dataset:
+    """y = Σ_j a_j max(0, b_j·x) of standard normal x, less its mean and over its deviation: a two-layer teacher with
+    standard normal a and b, drawn once."""
+    drawn = generator(0, "student-teacher", "teacher")
+    b = torch.randn(TEACHER_NEURONS, TEACHER_INPUTS, dtype=torch.float64, generator=drawn)
+    a = torch.randn(TEACHER_NEURONS, 1, dtype=torch.float64, generator=drawn)
+
+    def teach(x: torch.Tensor) -> torch.Tensor:
+        return (x.double() @ b.T).relu() @ a
+
+    many = teach(torch.randn(100_000, TEACHER_INPUTS, generator=drawn))
+    count = {"train": 1000, "test": 10_000}[split]
+    x = torch.randn(count, TEACHER_INPUTS, generator=generator(0, "student-teacher", split))
+    return Dataset(x[:, :, None, None], (teach(x) - many.mean()) / many.std(), 1, "student-teacher")
+
+
 def digits(split: str, root: Path) -> Dataset:
     from sklearn.datasets import load_digits  # takes a second that no other data set should pay
 

@@ -3,6 +3,7 @@
 | name | what | `width` | options |
 |---|---|---|---|
 | linear2 | W₂W₁x, two factors without biases (Figure 1a) | the rank, columns of W₂ | |
+| two_layer | one hidden ReLU layer | its neurons | |
 | mlp | LeNet-300-100: two hidden ReLU layers (Appendix A) | factor on 300 and 100 | initialization |
 | resnet18 | `lib.models.resnet` | filters of the first stage | norm, initialization |
 | resnet50 | `lib.models.resnet` | filters of the first stage | norm |
@@ -22,13 +23,17 @@ from lib.models import resnet, vgg, vit
 
 
 def layer_sizes(name: str, width: float, in_shape: Sequence[int], classes: int) -> list[int]:
-    """Numbers of units from input to output of a fully connected network (`linear2`, `mlp`)."""
-    hidden = {"linear2": (width,), "mlp": (300 * width, 100 * width)}[name]
+    """Numbers of units from input to output of a fully connected network (`linear2`, `two_layer`, `mlp`)."""
+    hidden = {"linear2": (width,), "two_layer": (width,), "mlp": (300 * width, 100 * width)}[name]
     return [math.prod(in_shape), *(round(h) for h in hidden), classes]
 
 
 def _linear2(width: float, in_shape: Sequence[int], classes: int) -> nn.Sequential:
     return _perceptron(layer_sizes("linear2", width, in_shape, classes), bias=False, relu=False)
+
+
+def _two_layer(width: int, in_shape: Sequence[int], classes: int) -> nn.Sequential:
+    return _perceptron(layer_sizes("two_layer", width, in_shape, classes), bias=True, relu=True)
 
 
 def _mlp(width: float, in_shape: Sequence[int], classes: int) -> nn.Sequential:
@@ -46,6 +51,7 @@ def _perceptron(sizes: list[int], bias: bool, relu: bool) -> nn.Sequential:
 # Each is called with (width, in_shape, classes) and the options of OPTIONS.
 _BUILDERS = {
     "linear2": _linear2,
+    "two_layer": _two_layer,
     "mlp": _mlp,
     "resnet18": resnet.resnet18,
     "resnet50": resnet.resnet50,

@@ -19,6 +19,8 @@ from lib.core import losses
 from lib.core.seeds import generator
 from lib.models import masking
 
+SNIP_SAMPLES = 1000
+
 
 class LayerCollapse(UserWarning):
     """A mask that leaves nothing of a layer, so that nothing passes it but its bias, and what goes around it."""

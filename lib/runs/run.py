@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 
 from lib import data, models
 from lib.core import losses
-from lib.models import linearize, masking, resnet, vit
+from lib.models import linearize, masking, pruning, resnet, vit
 
 OPTIMIZERS = ("sgd", "sam")
 SCHEDULES = ("constant", "inverse", "step", "three_steps", "cosine", "warmup_cosine")
@@ -35,6 +35,7 @@ class Run:
     epochs, batch_size: passes over the data and samples a step; the smaller last batch is kept.
     seed: from which initialization, data order and augmentation derive.
     n_train: train on the first so many samples; 0 takes all.
+    label_noise: the share of training labels that are replaced by wrong ones (`lib.data.noisy`).
     eval_every: epochs between two evaluations on the test set; the last epoch is always evaluated.
     sparsity, pruner: the share of weights removed at initialization, and by what: "random", the same share of each
         layer, "snip", the least important of all, or a pattern such as "2:4", which sets the share
@@ -80,7 +81,7 @@ class Run:
     precision: str = "float32"
     sparsity: float = 0.0
     pruner: str = "random"
-    snip_samples: int = 1000
+    snip_samples: int = pruning.SNIP_SAMPLES
     strict_threshold: bool = False
     norm: str = "batch"
     batch_norm: bool = False
@@ -90,6 +91,7 @@ class Run:
     standardize: bool = True
     initialization: str = "default"
     parts: int = 1
+    label_noise: float = 0.0
     recipe: int = 1
 
     def __post_init__(self):
@@ -101,6 +103,8 @@ class Run:
         for name, least in _LEAST.items():
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name} = {getattr(self, name)!r}: must be {least} or more")
+        if not self.label_noise <= 1:
+            raise ValueError(f"label_noise = {self.label_noise!r}: must be in [0, 1]")
         if not self.lr > 0:
             raise ValueError(f"lr = {self.lr!r}: must be more than 0")
         if self.optimizer == "sgd" and self.rho:
@@ -229,6 +233,7 @@ _LEAST = {
     "snip_samples": 0,
     "patch": 1,
     "parts": 1,
+    "label_noise": 0,
 }
 
 

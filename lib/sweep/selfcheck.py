@@ -34,7 +34,7 @@ SEEDS = 3  # a kink met up to rounding may turn one start; a fault turns all
 FLOOR = 1e-6  # of ‖w‖: rounding, which is all there is where the gradient vanishes
 PASSED = "passed"
 SAMPLES, SHAPE = 16, (3, 16, 16)
-WIDTHS = {"linear2": 4, "mlp": 0.05, "resnet18": 8, "resnet50": 8, "vgg11": 8, "vit": 32}
+WIDTHS = {"linear2": 4, "two_layer": 16, "mlp": 0.05, "resnet18": 8, "resnet50": 8, "vgg11": 8, "vit": 32}
 GROUPED_WIDTH = 2
 
 _passed: dict[str, bool] = {}  # what this process has found out already, whatever the folder

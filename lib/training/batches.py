@@ -32,9 +32,9 @@ class Batches:
         self.test = self._place(test.x), self._targets(test.y)
         if self.augmented:
             self.padded, self._raw = augment.pad(train.x[:n].to(device)), train.x[:n]
-            self.train = None, self._targets(train.y[:n])
+            self.train = None, self._training_targets(train.y[:n])
         else:
-            self.train = self._place(train.x[:n]), self._targets(train.y[:n])
+            self.train = self._place(train.x[:n]), self._training_targets(train.y[:n])
 
     def _describe(self, run: Run, device: torch.device, train, in_shape: tuple[int, ...]) -> int:
         """Take down what is known before any input is read; how many samples to train on."""
@@ -53,6 +53,9 @@ class Batches:
 
     def _targets(self, y):
         return y.to(self.device, self.dtype if y.is_floating_point() else torch.int64)
+
+    def _training_targets(self, y):
+        return self._targets(data.noisy(y, self.run.label_noise, self.classes) if self.run.label_noise else y)
 
     def loss_target(self, y: torch.Tensor) -> torch.Tensor:
         """What the run's loss compares the output with (`losses.target`), divided by its α (Appendix C)."""
@@ -121,7 +124,7 @@ class StreamedBatches(Batches):
         self.images = {split: streaming.listing(run.dataset, split) for split in data.SPLITS}
         train, test = self.images["train"], self.images["test"]
         n = self._describe(run, device, train, streaming.SHAPE)
-        self.train, self.test = (None, self._targets(train.y[:n])), (None, self._targets(test.y))
+        self.train, self.test = (None, self._training_targets(train.y[:n])), (None, self._targets(test.y))
         self.processes = streaming.workers(device) if processes is None else processes
 
     def _evaluated(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,7 +11,7 @@ from lib.training.grouped import Grouped
 from lib.training.loop import Loop, PlainLoop
 from lib.training.stack import Stack
 
-STACKABLE = ("linear2", "mlp")
+STACKABLE = ("linear2", "two_layer", "mlp")
 
 # How many runs of one architecture are worth stacking, by the number of parameters of one. On a CPU the products of a
 # small network leave time for little but launching them; beyond 600–200 they fill a core by themselves. On a

@@ -49,7 +49,7 @@ class Stack:
         self.data = Batches(run, device)
         self.dtype = self.data.dtype
         units = models.layer_sizes(run.model, run.width, self.data.in_shape, self.data.classes)
-        self.relu = self.bias = run.model == "mlp"
+        self.relu = self.bias = run.model != "linear2"
         self.seeds = list(dict.fromkeys(r.seed for r in runs))
         sam = slice(sum(r.rho == 0 for r in runs), len(runs))
         self.rho = torch.tensor([r.rho for r in runs[sam]], device=device, dtype=torch.float64)

@@ -15,6 +15,7 @@ from lib.paper.analysis import (
     implicit_bias_descent,
     implicit_bias_verdicts,
     linearization,
+    linearization_rates,
     relu_record,
     reported,
     rho_search,
@@ -25,6 +26,7 @@ from lib.paper.analysis import (
     stability,
     stability_checks,
     stability_tables,
+    student_teacher,
     trends,
     width,
 )
@@ -44,6 +46,7 @@ __all__ = [
     "implicit_bias_descent",
     "implicit_bias_verdicts",
     "linearization",
+    "linearization_rates",
     "relu_record",
     "reported",
     "rho_search",
@@ -54,6 +57,7 @@ __all__ = [
     "stability",
     "stability_checks",
     "stability_tables",
+    "student_teacher",
     "trends",
     "width",
 ]

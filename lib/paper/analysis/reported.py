@@ -8,6 +8,8 @@ import math
 
 import pandas
 
+from lib.paper.analysis.fixed_rho import fixed_gaps
+
 
 def best_epoch(table: pandas.DataFrame) -> pandas.DataFrame:
     """A table of `sweep` with the highest test accuracy of all evaluated epochs in place of the last one's.
@@ -25,3 +27,18 @@ def best_epoch(table: pandas.DataFrame) -> pandas.DataFrame:
     halves = [name for name in ("test_accuracy_even", "test_accuracy_odd") if name in table]
     kept = table["test_accuracy"].notna()  # a run that diverged has no accuracy
     return table.assign(test_accuracy=pandas.Series(best, table.index).where(kept), **dict.fromkeys(halves, math.nan))
+
+
+def readings(text: pandas.DataFrame, released: pandas.DataFrame) -> pandas.DataFrame:
+    """The gap at fixed ρ by the text's settings and by those of the released code, each at the last and at the best
+    epoch: the rows of `fixed_rho.fixed_gaps` with the column setting, of the networks and seeds that both tables have.
+
+    text, released: tables of `sweep` of one grid with either's settings.
+    """
+    shared = pandas.merge(*(fixed_gaps(table)[["width", "seed"]] for table in (text, released)))
+    parts = [
+        fixed_gaps(read(table)).merge(shared).assign(setting=f"{name}, {epoch} epoch")
+        for name, table in (("Appendix A", text), ("released code", released))
+        for epoch, read in (("last", lambda table: table), ("best", best_epoch))
+    ]
+    return pandas.concat(parts, ignore_index=True)

@@ -43,6 +43,7 @@ from lib.paper.experiments.linearization import (
 )
 from lib.paper.experiments.sparsity import budgets, cifar_sparse, mnist_sparse, mnist_structured
 from lib.paper.experiments.stability import mnist_flatness
+from lib.paper.experiments.student_teacher import student_teacher
 from lib.paper.experiments.width import (
     cifar_resnet,
     cifar_resnet_twice,
@@ -69,6 +70,7 @@ EXPERIMENTS: dict[str, Callable[[str], list[Run] | list[Measurement]]] = {
         mnist_mlp_twice,
         mnist_fixed_radius,
         mnist_as_released,
+        student_teacher,
         cifar_resnet,
         cifar_resnet_twice,
         cifar_resnet_without_decay,

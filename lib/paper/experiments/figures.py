@@ -67,6 +67,8 @@ FIGURES: dict[str, dict[str, tuple[Grid, ...]]] = {
         "fig05": _WORKLOADS,
         "fig03_selection": _WORKLOADS,
         "fig03_fixed": (e.mnist_fixed_radius,),
+        "fig03_released": (e.mnist_fixed_radius, e.mnist_as_released),
+        "fig03_teacher": (e.student_teacher,),
     },
     "04_sparsity": {
         "fig07": (_large_resnets,),
@@ -85,6 +87,7 @@ FIGURES: dict[str, dict[str, tuple[Grid, ...]]] = {
         "fig17_tangent": (e.vgg_linearization, e.vgg_tangent),
         "fig17_distance": (e.vgg_linearization,),
         "fig17_scaled": (e.vgg_linearization, e.vgg_tangent, e.vgg_scaled_radius),
+        "fig17_rates": (e.vgg_rates, e.vgg_linearization),
     },
     "06_bouncing": {f"figB{number}": () for number in range(1, 12)},
     "07_benign_overfitting": {f"figO{number}": () for number in range(1, 8)},

@@ -12,6 +12,7 @@ from lib.paper.plots.linearization import RADII, along
 from lib.paper.plots.lines import panels
 from lib.paper.plots.sparsity import PRUNERS, by_pruner
 from lib.paper.plots.stability import against_rho, lacking, landscapes, second_moments, spectra, stability_map
+from lib.paper.plots.student_teacher import advantages
 from lib.paper.plots.style import (
     COLOURS,
     SCALE,
@@ -35,6 +36,7 @@ __all__ = [
     "STYLE",
     "UNITS",
     "accuracy_against_rho",
+    "advantages",
     "against_parameters",
     "against_rho",
     "along",

@@ -8,7 +8,7 @@ import pandas
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lib.paper.plots.style import COLOURS, SCALE, STYLE, optimizer_name, plain_numbers
+from lib.paper.plots.style import COLOURS, SCALE, STYLE, blank, optimizer_name, plain_numbers
 
 
 def curves(table: pandas.DataFrame, fields: Sequence[str] = ("width", "rho", "seed")) -> pandas.DataFrame:
@@ -61,7 +61,11 @@ def training_loss(
                 label, height = levels[value]
                 axis.axhline(height, color="black", ls="-.", lw=1, label=label)
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axis.set(yscale="log", xlabel="epoch", title="no run has a record" if value is None else panel_title(value))
+            axis.set(yscale="log", xlabel="epoch", title="" if value is None else panel_title(value))
+            if value is None:
+                blank(axis, "no run has a record")
+            elif shown["key"].nunique() > shown["optimizer"].nunique():
+                axis.plot([], [], color="grey", lw=0.7, label="thin: single seeds")
             if axis.get_legend_handles_labels()[0]:
                 axis.legend(fontsize=8)
         low, high = axes[0][0].get_ylim()

@@ -1,5 +1,6 @@
 """Appendix C: what changes along the scale α."""
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -7,7 +8,7 @@ import pandas
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lib.paper.plots.style import COLOURS, STYLE
+from lib.paper.plots.style import COLOURS, STYLE, blank
 
 MARKS = (
     Line2D([], [], ls="", marker="o", mfc="white", color="gray", label="not learned"),
@@ -64,9 +65,11 @@ def along(
             axis.set_xlim(tidy[by].min() / 1.5, 1.5 * tidy[by].max())
             axis.set_yscale("log" if column in logs and (tidy[column] > 0).any() else "linear")  # none on an empty one
             if tidy[column].isna().all():
-                axis.set_yticks([])
-                axis.set_title("not measured")
+                blank(axis, f"{ylabel}: not measured")
         shown = [mark for mark in MARKS if (tidy["status"] == mark.get_label()).any()]
-        axes[0][0].legend(handles=[*axes[0][0].get_legend_handles_labels()[0], *shown], fontsize=8)
+        lines = [copy.copy(handle) for handle in axes[0][0].get_legend_handles_labels()[0]]
+        for handle in lines:
+            handle.set_markersize(5)
+        axes[0][0].legend(handles=[*lines, *shown], fontsize=8)
         figure.suptitle(title)
     return figure

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from lib.paper.plots.style import STYLE, plain_numbers, pruner_name
+from lib.paper.plots.style import STYLE, blank, plain_numbers, pruner_name
 
 # None of the colours of SGD and SAM (`style.COLOURS`), which keep theirs.
 PRUNERS = {"dense": "#000000", "random": "#E69F00", "snip": "#332288", "2:4": "#CC79A7", "1:4": "#117733"}
@@ -36,8 +36,9 @@ def by_pruner(
     has fewer ρ to choose from, and is not to be averaged with others. Where `x` holds names, those of a panel stand at
     equal distances, the pruners side by side, and of one pruner the seeds that have the same value.
     joined: the squares of a pruner are joined by a line that begins at the dense network.
-    log: the axes that are logarithmic, "x", "y" or "xy"; such an x spans the same in all panels. yticks: where the
-    values can only lie, if that is so.
+    log: the axes that are logarithmic, "x", "y" or "xy"; such an x spans the same in all panels but those in which it
+    is the same for all networks, up to a fifth: there the pruners stand side by side. yticks: where the values can only
+    lie, if that is so.
     panels: those that are drawn whether they have values or not; by default those of `tidy`. One without says so.
     above: a column of numbers, such as the width, that name the values of `x` above each panel.
     """
@@ -45,18 +46,26 @@ def by_pruner(
     named = not pandas.api.types.is_numeric_dtype(tidy[x])
     tidy = _placed(tidy.assign(complete=tidy.get("complete", True)), x, named)
     with plt.rc_context(STYLE):
-        size = max(7.6, 4.1 * len(panels) + 0.4), 3.9
-        figure, axes = plt.subplots(1, len(panels), figsize=size, sharex="x" in log, sharey=True, squeeze=False)
+        size = max(7.6, 4.1 * len(panels) + 0.4), 3.9 if len(tidy) else 1.9
+        figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
         for axis, panel in zip(axes[0], panels, strict=True):
             part = tidy[tidy["panel"] == panel]
-            _draw(axis, part, joined)
             axis.set(xlabel=xlabel, title=panel)
-            _scale(axis, log, yticks)
             if part.empty:
-                axis.text(0.5, 0.5, "not enough records", transform=axis.transAxes, ha="center", color="#AA3377")
-                axis.set_xticks([], minor=False)
-                axis.xaxis.set_minor_locator(NullLocator())
+                blank(axis, "not enough records")
                 continue
+            if "x" in log and not named and _alike(part[x]):
+                part = _side_by_side(axis, part, x, xlabel)
+                _draw(axis, part, joined)
+                _scale(axis, log.replace("x", ""), yticks)
+                axis.axhline(0, color="black", lw=0.8)
+                continue
+            _draw(axis, part, joined)
+            _scale(axis, log, yticks)
+            if "x" in log:
+                apart = [g[x] for _, g in tidy.groupby("panel") if not _alike(g[x])]
+                ends = min(map(min, apart)), max(map(max, apart))
+                axis.set_xlim(ends[0] / 1.15, ends[1] * 1.15)
             if named:
                 names = list(dict.fromkeys(part[x]))
                 axis.set_xticks(range(len(names)), names)
@@ -73,15 +82,30 @@ def by_pruner(
                 top = axis.secondary_xaxis("top")
                 top.set_xticks(networks[x], [f"{value:g}" for value in networks[above]], fontsize=7, rotation=90)
                 top.set_xlabel(f"{above} before pruning", fontsize=7)
-        if tidy.empty:
-            axes[0][0].yaxis.set(major_locator=NullLocator(), minor_locator=NullLocator())
-        axes[0][0].set_ylabel(ylabel)
+        shown = [axis for axis, panel in zip(axes[0], panels, strict=True) if panel in set(tidy["panel"])]
+        for axis in shown[:1]:
+            axis.set_ylabel(ylabel)
+            axis.tick_params(labelleft=True)
         looks = {label: look for axis in axes[0] for look, label in zip(*axis.get_legend_handles_labels(), strict=True)}
         if looks:
             shown = [name for name in (*map(pruner_name, PRUNERS), HOLLOW) if name in looks]
             figure.legend([looks[name] for name in shown], shown, loc="outside right upper", fontsize=8)
         figure.suptitle(title)
     return figure
+
+
+def _alike(values: pandas.Series) -> bool:
+    return bool(values.max() < 1.2 * values.min())
+
+
+def _side_by_side(axis: Axes, part: pandas.DataFrame, x: str, xlabel: str) -> pandas.DataFrame:
+    """The points of a panel in which x tells nothing apart, a column a pruner; the axis says so."""
+    names = [name for name in PRUNERS if name in set(part["pruner"])]
+    axis.set_xticks(range(len(names)), map(pruner_name, names))
+    axis.set_xlim(-0.5, len(names) - 0.5)
+    axis.set_xlabel(f"{xlabel}: {part[x].min():.2f} to {part[x].max():.2f} for all", fontsize=8)
+    at = part["pruner"].map(names.index)
+    return part.assign(at=at, dot=at)
 
 
 def _placed(tidy: pandas.DataFrame, x: str, named: bool) -> pandas.DataFrame:

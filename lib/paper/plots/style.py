@@ -3,11 +3,13 @@
 SGD and SAM keep their colours (Okabe and Ito's, told apart by colour-blind readers) through the whole work.
 """
 
+import re
 import textwrap
 
 import matplotlib
 import matplotlib.pyplot as plt
 import pandas
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
@@ -119,8 +121,24 @@ def _methods(rows: pandas.DataFrame) -> str:
 
 
 def _broken(text: str, width: float) -> str:
-    """The text with every line broken to at most so many characters."""
-    return "\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, round(width)))
+    """The text with every line broken to at most so many characters, between its phrases where these are short enough:
+    behind a comma, a colon or a semicolon."""
+    lines = []
+    for line in text.split("\n"):
+        lines.append("")
+        for phrase in re.split(r"(?<=[,:;]) ", line):
+            longer = f"{lines[-1]} {phrase}".strip()
+            if len(longer) <= width or not lines[-1]:
+                lines[-1] = longer
+            else:
+                lines.append(phrase)
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, round(width)) or [""])
+
+
+def blank(axis: Axes, text: str) -> None:
+    """Say in one line why a panel has no content, in place of its axes; the panel's title stays."""
+    axis.set_axis_off()
+    axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", color="#AA3377", fontsize=9)
 
 
 def _network(run, by: str, pruned: bool) -> str:
@@ -132,6 +150,9 @@ def _network(run, by: str, pruned: bool) -> str:
 def title(what: str, table: pandas.DataFrame, preset: str) -> str:
     """A figure's title: what it shows, at which preset, what that changes of the paper's setting, how many seeds."""
     notes = [STAND_INS.get(name, name) for name in sorted(table["dataset"].unique())]
+    if set(table["model"]) == {"mlp"} and set(table["loss"]) == {"squared"}:  # others have the loss of their section
+        hidden = " and ".join(f"{round(300 * w)}-{round(100 * w)}" for w in sorted(set(table["width"])))
+        notes.append(f"MLP with hidden layers {hidden}, squared loss")
     if preset == "lite" and set(table["model"]) == {"vgg11"}:
         notes.append(f"width {table['width'].max():g} instead of 64, {table['epochs'].max()} epochs instead of 100")
     elif preset == "lite" and table["dataset"].str.startswith("cifar").all():

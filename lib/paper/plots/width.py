@@ -8,9 +8,10 @@ import pandas
 from matplotlib.figure import Figure
 
 from lib.paper.analysis.gap import interval
-from lib.paper.plots.style import COLOURS, SCALE, STYLE
+from lib.paper.plots.style import COLOURS, SCALE, STYLE, blank
 
 BARS = "; lines: mean over seeds, bars: its standard error"  # in titles of figures that have bars
+NO_SEARCH = "no search is complete"
 EDGE = "D"  # the marker of a ρ* at the edge of the grid
 # That of SAM, and of SGD for twice the epochs, are for their own curves.
 PROTOCOLS = {"paper": SCALE[5], "samples": SCALE[1], "seeds": SCALE[2], "both": SCALE[4]}
@@ -40,14 +41,14 @@ def against_parameters(
                 if quantity == "gap":
                     label, colour = f"SAM − {method}", COLOURS["SAM" if method == "SGD" else method]
                 bars |= _seeds_and_mean(axis, line.assign(x=line["parameters"] * 1.04**k), colour, label)
-            _parameter_axis(axis, shown)
+            parameter_axis(axis, shown)
             axis.set(ylabel=UNITS[quantity], yscale="log" if quantity.endswith("loss") else "linear")
             if len(shown):
                 _hollow(axis, shown)
-                _zero_loss(axis, since)
+                _zero_loss(axis, since, shown["parameters"].min())
                 axis.legend(fontsize=8)
             else:
-                axis.set_title("no record of both SGD and SAM")
+                blank(axis, "no record of both SGD and SAM")
         figure.suptitle(title + BARS * bars)
     return figure
 
@@ -78,16 +79,18 @@ def _hollow(axis, shown: pandas.DataFrame) -> None:
         axis.plot([], [], "o", ms=3.5, color="grey", mfc="none", label=f"hollow: {sentence} ρ")
 
 
-def _zero_loss(axis, since: float) -> None:
-    if math.isnan(since):
-        axis.plot([], [], " ", label="nowhere training loss < 0.01 (SGD)")
+def _zero_loss(axis, since: float, smallest: float) -> None:
+    if math.isnan(since) or since <= smallest:  # a region that covers all points tells nothing apart
+        where = "nowhere" if math.isnan(since) else "everywhere"
+        axis.plot([], [], " ", label=f"{where} training loss < 0.01 (SGD)")
         return
     low, high = axis.get_xlim()
     axis.axvspan(since * 0.9, high, color="grey", alpha=0.13, lw=0, label="training loss < 0.01 (SGD)")
     axis.set_xlim(low, high)
 
 
-def _parameter_axis(axis, shown: pandas.DataFrame) -> None:
+def parameter_axis(axis, shown: pandas.DataFrame) -> None:
+    """A log axis with a tick at each number of parameters (column parameters)."""
     counts = sorted(shown["parameters"].unique())
     axis.set(xscale="log", xlabel="trainable parameters")
     axis.set_xticks(counts, [f"{n / 1e6:.3g}M" if n >= 1e6 else f"{n / 1e3:.3g}k" for n in counts], fontsize=8)
@@ -116,7 +119,8 @@ def accuracy_against_rho(table: pandas.DataFrame, *, title: str) -> Figure:
                 axis.axhline(value, color=COLOURS["SGD"], lw=0.6, alpha=0.6)
             if len(sgd):
                 mean = (sgd[sgd["complete"]] if sgd["complete"].any() else sgd)["accuracy"].mean()
-                axis.axhline(mean, color=COLOURS["SGD"], lw=1.6, label="SGD")
+                axis.axhline(mean, color=COLOURS["SGD"], lw=1.6, label="SGD, mean")
+                axis.plot([], [], color=COLOURS["SGD"], lw=0.6, alpha=0.6, label="SGD, single seeds")
             parameters = f", {shown['parameters'].iloc[0]:,} parameters" if len(shown) else ""
             axis.set(xscale="log", xlabel="ρ", title="no run has a record" if width is None else f"width {width:g}")
             if len(shown) and not shown["complete"].any():
@@ -125,13 +129,15 @@ def accuracy_against_rho(table: pandas.DataFrame, *, title: str) -> Figure:
             ticks = sorted(sam["x"].unique())
             axis.set_xticks(ticks, [f"{rho:g}" for rho in ticks], fontsize=8)
             axis.minorticks_off()
+            if shown.empty:
+                blank(axis, "no record")
         for axis in axes.flat[len(widths) :]:
             axis.set_axis_off()
         for row in axes:
             row[0].set_ylabel(UNITS["test accuracy"])
         if len(table):
             axes[0][0].legend(fontsize=8)
-        figure.suptitle(title + BARS * bars)
+        figure.suptitle(title + BARS * bars + "; each panel has its own scale" * (len(widths) > 1))
     return figure
 
 
@@ -151,11 +157,13 @@ def best_rho(tidy: pandas.DataFrame, *, title: str, settings: Mapping[str, str] 
                 _radii(axis, dots, dots["parameters"] * 1.05**k, **ALONE)
             axis.plot(line["parameters"], line["rho"], color=COLOURS["SAM"])
             _radii(axis, line, line["parameters"], color=COLOURS["SAM"])
-            _parameter_axis(axis, shown)
+            parameter_axis(axis, shown)
             axis.set(yscale="log", title=_panel(panel, settings, shown))
             ticks = sorted(shown["rho"].unique())
             axis.set_yticks(ticks, [f"{rho:g}" for rho in ticks])
             axis.minorticks_off()
+            if shown.empty:
+                blank(axis, NO_SEARCH)
         axes[0][0].set_ylabel("ρ*")
         if panels:
             axes[0][0].plot([], [], "o", **ALONE, label="by one seed alone")
@@ -177,25 +185,32 @@ def _radii(axis, dots: pandas.DataFrame, x: pandas.Series, **look) -> None:
 
 
 def _panel(workload: str, settings: Mapping[str, str] | None, shown: pandas.DataFrame) -> str:
-    lines = [workload, (settings or {}).get(workload, ""), "" if len(shown) else "no search is complete"]
+    lines = [workload, (settings or {}).get(workload, "") if len(shown) else ""]
     return "\n".join(line for line in lines if line)
 
 
 def fixed_radius(tidy: pandas.DataFrame, *, title: str) -> Figure:
     """The gap at radii that are not chosen against the number of parameters: a dot a seed, and its mean with a 95%
-    interval. `tidy`: columns parameters, seed, gap, as `analysis.fixed_rho.fixed_gaps` gives them."""
+    interval. `tidy`: columns parameters, seed, gap, as `analysis.fixed_rho.fixed_gaps` gives them; and perhaps setting,
+    of which each has a colour."""
+    settings = tidy.get("setting", pandas.Series("", tidy.index))
+    colours = dict(zip(dict.fromkeys(settings), (COLOURS["SAM"], SCALE[0], SCALE[1], SCALE[4]), strict=False))
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(6, 3.4))
-        for parameters, part in tidy.groupby("parameters"):
-            axis.plot([parameters] * len(part), part["gap"], "o", ms=4, alpha=0.5, color=COLOURS["SAM"])
-            mean, (low, high) = part["gap"].mean(), interval(part["gap"])
-            look = dict(fmt="D", color=COLOURS["SAM"], capsize=4, mec="black", ms=6)
-            axis.errorbar(parameters * 1.06, mean, [[mean - low], [high - mean]], **look)
+        figure, axis = plt.subplots(figsize=(8 if len(colours) > 1 else 6, 3.4))
+        for k, (setting, colour) in enumerate(colours.items()):
+            for i, (parameters, part) in enumerate(tidy[settings == setting].groupby("parameters")):
+                x, (low, high) = parameters * 1.14**k, interval(part["gap"])
+                axis.plot([x] * len(part), part["gap"], "o", ms=4, alpha=0.4, color=colour)
+                look = dict(fmt="D", color=colour, capsize=4, mec="black", ms=6, label=None if i else setting or None)
+                mean = part["gap"].mean()
+                axis.errorbar(x * 1.05, mean, [[mean - low], [high - mean]], **look)
+        if len(colours) > 1:
+            figure.legend(loc="outside right upper", fontsize=8)
         axis.axhline(0, color="black", lw=0.8)
         if len(tidy):
-            _parameter_axis(axis, tidy)
+            parameter_axis(axis, tidy)
         else:
-            axis.set_title("no seed is complete", fontsize=9)
+            blank(axis, "no seed is complete")
         axis.set(ylabel="SAM − SGD, test accuracy (points)")
         figure.suptitle(title)
     return figure
@@ -214,10 +229,10 @@ def protocols(tidy: pandas.DataFrame, *, title: str, settings: Mapping[str, str]
             for k, (name, line) in enumerate(shown.groupby("protocol", sort=False)):
                 dots = line.assign(x=line["parameters"] * 1.06**k, value=line["gap"], complete=True)
                 bars |= _seeds_and_mean(axis, dots, PROTOCOLS[name], name)
-            _parameter_axis(axis, shown)
+            parameter_axis(axis, shown)
             axis.set(title=_panel(panel, settings, shown))
             if shown.empty:
-                axis.set_yticks([])
+                blank(axis, NO_SEARCH)
         axes[0][0].set_ylabel("SAM − SGD (percentage points)")
         if panels and len(tidy["gap"].dropna()):
             figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right upper", title="ρ chosen by")

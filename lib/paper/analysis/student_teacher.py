@@ -1,0 +1,64 @@
+"""By how much SAM's test loss is below SGD's on the student-teacher regression, and whether that grows with the width.
+
+With L the loss on clean test samples, for seed s of one network and setting,
+
+    ρ_s = argmin_ρ Σ_{t≠s} L_t^{SAM}(ρ),    advantage_s = L_s^{SGD} − L_s^{SAM}(ρ_s),
+
+so that no seed takes part in choosing the radius that it is judged by. Seeds differ in initial weights and in the order
+of the samples; teacher, samples and wrong labels are the same for all, and intervals hold for these alone.
+"""
+
+import numpy as np
+import pandas
+
+from lib.paper.analysis.gap import interval
+from lib.runs import Run, parameter_count
+
+SETTING = ["label_noise", "weight_decay"]
+
+
+def advantages(table: pandas.DataFrame) -> pandas.DataFrame:
+    """One row a setting, network and seed of a table of `sweep`: label_noise, weight_decay, parameters, seed, rho, sgd,
+    sam (test losses), advantage, keys (of the seed's runs, in one string).
+
+    Of the seeds that have a record of SGD and of SAM at every ρ of their network, where there are at least two. A ρ at
+    which SAM diverges has an infinite loss and is not chosen; a seed of which SGD diverges is left out.
+    """
+    columns = [*SETTING, "parameters", "seed", "rho", "sgd", "sam", "advantage", "keys"]
+    rows = []
+    for (noise, decay, _), runs in table.groupby([*SETTING, "width"]):
+        parameters = parameter_count.parameters(Run.of_row(runs.iloc[0]))
+        values = runs["test_loss"].where(runs["status"] != "diverged", np.inf)
+        losses = runs.assign(test_loss=values).pivot_table("test_loss", "seed", "rho", dropna=False).dropna()
+        losses = losses[np.isfinite(losses[0.0])]
+        if len(losses) < 2:
+            continue
+        sam = losses.drop(columns=0.0)
+        for seed in losses.index:
+            rho = sam.drop(index=seed).mean().idxmin()
+            sgd, best = losses.loc[seed, 0.0], sam.loc[seed, rho]
+            keys = " ".join(runs["key"][runs["seed"] == seed])
+            rows.append((noise, decay, parameters, seed, rho, sgd, best, sgd - best, keys))
+    return pandas.DataFrame(rows, columns=columns)
+
+
+def growth(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """One row a setting of `advantages`: at the smallest and at the largest network the mean advantage; the slope of
+    the advantage over log₁₀ of the parameters, fitted to each seed that all networks have, as mean with Student's 95%
+    interval (low, high); seeds.
+
+    >>> seeds = pandas.DataFrame({"seed": [0, 1, 0, 1], "parameters": [10, 10, 100, 100], "advantage": [1, 2, 3, 6]})
+    >>> growth(seeds.assign(label_noise=0.0, weight_decay=0.0))["slope"].tolist()
+    [3.0]
+    """
+    rows = []
+    for setting, part in frame.groupby(SETTING):
+        wide = part.pivot_table("advantage", "seed", "parameters").dropna()
+        row = dict(zip(SETTING, setting, strict=True)) | {"seeds": len(wide)}
+        if wide.shape[1] > 1 and len(wide):
+            slopes = np.polyfit(np.log10(wide.columns.to_numpy(float)), wide.to_numpy(float).T, 1)[0]
+            low, high = interval(slopes)
+            ends = {"smallest": wide.iloc[:, 0].mean(), "largest": wide.iloc[:, -1].mean()}
+            row |= ends | {"slope": round(float(slopes.mean()), 12), "low": low, "high": high}
+        rows.append(row)
+    return pandas.DataFrame(rows, columns=[*SETTING, "smallest", "largest", "slope", "low", "high", "seeds"])
