@@ -2,6 +2,7 @@
 
 from lib.paper.analysis import (
     convergence,
+    effects,
     fixed_rho,
     gap,
     linearization,
@@ -13,12 +14,14 @@ from lib.paper.analysis import (
     stability,
     stability_checks,
     stability_tables,
+    theorem_checks,
     trends,
     width,
 )
 
 __all__ = [
     "convergence",
+    "effects",
     "fixed_rho",
     "gap",
     "linearization",
@@ -30,6 +33,7 @@ __all__ = [
     "stability",
     "stability_checks",
     "stability_tables",
+    "theorem_checks",
     "trends",
     "width",
 ]
