@@ -52,7 +52,7 @@ def proof_constants() -> Finding:
             found = optimize.minimize_scalar(lambda eta, s=slack, c=curve: 1 - eta * ALPHA * s + eta**2 * c)
             off.append(abs(found.x / bounds.sam_step_size(ALPHA, BETA, LAM, rho, size) - 1))
             off.append(abs(found.fun - bounds.sam_rate(ALPHA, BETA, LAM, rho, size)))
-    return Finding(f"off by at most {max(off):.0e} at {len(off) // 2} settings of B and ρ", holds=max(off) < 1e-6)
+    return Finding(f"off by at most {max(off):.0e} at {len(off) // 2} settings of B and ρ", holds=bool(max(off) < 1e-6))
 
 
 def appendix_e(eta: float = 0.3, rho: float = 0.5) -> Finding:
