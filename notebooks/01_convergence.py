@@ -27,7 +27,8 @@
 #
 # The *preset* sets how much is computed. `smoke` trains small networks on handwritten digits within a minute. `lite`
 # and `paper` draw on records of longer runs, and train missing runs only if `train` is true. Each *claim* of the paper
-# gets a *verdict* from a condition that we state: supported, not supported or not tested.
+# gets a *verdict* from a rule that is the same for all ([verdicts](../docs/verdicts.md)), computed from a condition or
+# from an effect and its 95% interval.
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -42,7 +43,7 @@ import torch
 from IPython.display import Markdown
 
 from lib import data, theory
-from lib.paper import analysis, experiments, plots
+from lib.paper import analysis, claims, experiments, plots
 from lib.paper.claims import Book, mean_and_spread
 from lib.sweep import sweep
 from lib.sweep.substitutes import recorded
@@ -89,18 +90,25 @@ for fraction in (0.01, 0.1, 0.5, 1.0, 4.0):
     g_half = g + rho * problem.x * (problem.x * g).sum(-1, keepdim=True)  # ∇f_i is linear, with slope x_i x_iᵀ
     margin = theory.lemma5_margin(g, g_half, G, beta, rho) / (g.square().sum(-1) + G.square().sum(-1))
     ratio = theory.lemma6_ratio(g, g_half, beta, rho)
-    rows.append({"ρ/ρ_max": fraction, "least margin": margin.min().item(), "largest ratio": ratio.max().item()})
+    slack = {"mean margin": margin.mean().item(), "mean 1 − ratio": max(0.0, 1 - ratio.mean().item())}
+    rows.append({"ρ/ρ_max": fraction, "least margin": margin.min().item(), "largest ratio": ratio.max().item()} | slack)
 lemmas = pandas.DataFrame(rows)
 least, largest = lemmas["least margin"].min(), lemmas["largest ratio"].max()
 lemma5 = book.record("lemma-5", measured=f"least margin {least:.2g} of ‖g‖² + ‖G‖²", holds=bool(least >= -1e-12))
 lemma6 = book.record("lemma-6", measured=f"largest ratio {largest:.6f}", holds=bool(largest <= 1 + 1e-12))
+slacks = lemmas.set_index("ρ/ρ_max")[["mean margin", "mean 1 − ratio"]]
+tighter = all(s.is_monotonic_increasing or s.max() < 1e-9 for _, s in slacks.items())
+small = bool((slacks.loc[0.01] <= 0.02 * slacks.loc[1.0] + 1e-9).all())
+words = f"mean margin {slacks.iloc[-1, 0]:.2g} at 4 ρ_max, {slacks.iloc[0, 0]:.2g} at 0.01 ρ_max; Lemma 6 always tight"
+tight = book.record("lemma-tight", measured=words, holds=tighter and small)
 assert least >= -1e-12 and largest <= 1 + 1e-12
 lemmas.round(5)
 
 # %% tags=["nbval-check-output"]
 Markdown(
     f"Lemma 5 is **{lemma5}**: no margin is negative. Lemma 6 is **{lemma6}**: no ratio exceeds 1. It even holds with "
-    "equality, because here $g_{1/2} = (1 + \\rho\\lVert x_i\\rVert^2)\\,g$ and every sample has the largest length."
+    "equality, because here $g_{1/2} = (1 + \\rho\\lVert x_i\\rVert^2)\\,g$ and every sample has the largest length. "
+    f"That both become tight as $\\beta\\rho$ falls is **{tight}**."
 )
 
 # %% [markdown]
@@ -162,6 +170,16 @@ rates.round(4)
 
 # %% tags=["nbval-check-output"]
 Markdown(f"The bound is **{bound}**: the loss is {inside}. A linear decay (R² above 0.95) is **{linear}**.")
+
+# %% [markdown]
+# Three checks of the formulas themselves: at ρ = 0 they give the rate of SGD by Bassily et al. (2018), Theorem 7 is
+# Theorem 12 at $B = 1$, and the step size minimizes the last bound of the proof.
+
+# %%
+checks = {"thm-12-sgd": "sgd_rate", "thm-7": "theorem7", "D-constants": "proof_constants"}
+for claim, check in checks.items():
+    book.record(claim, **getattr(analysis.theorem_checks, check)()._asdict())
+book.table(*checks)
 
 # %% [markdown]
 # ## Outside the theorem: a larger ρ, and labels that cannot be fitted
@@ -232,20 +250,27 @@ unnormalized, sgd = runs.query("rho > 0 and not normalized"), runs.query("rho ==
 enough, short = unnormalized.query("width == 10"), unnormalized.query("width == 4")
 fit, fit_sgd = theory.linear_rate(enough), theory.linear_rate(sgd.query("width == 10"))
 excess = short["train_loss"] / residual - 1
+log = {name: np.log10(part["train_loss"]) for name, part in {"enough": enough, "short": short}.items()}
+tails = [np.log10(curves["train_loss"]) for curves in short["curves"]]
+tail = analysis.effects.mean([(tail[-51] - tail[-1]) / 50 for tail in tails], "decades an epoch")
 rate = f"factor {fit.rate:.3f} ± {fit.std:.3f} an epoch (n = {fit.runs}), least R² {fit.r2:.3f}"
 stall = f"{mean_and_spread(short['train_loss'], digits=4)}, the best possible is {residual:.4g}"
 ends = " against ".join(mean_and_spread(part["train_loss"]) for part in (enough, short))
 lower, keys = enough["train_loss"].max() < 1e-3 * short["train_loss"].min(), [*enough["key"], *short["key"]]
 linear_1a = book.record("1a-linear", measured=rate, holds=fit.r2 > 0.95 if fit.runs else None, keys=enough["key"])
-stall_1a = book.record("1a-stall", measured=stall, holds=bool((excess.abs() < 0.05).all()), keys=short["key"])
-faster_1a = book.record("1a-faster", measured=ends, holds=bool(lower), keys=keys)
+percent = analysis.effects.mean(100 * excess, "%")
+stall_1a = book.record("1a-stall", measured=stall, effect=percent, keys=short["key"])
+lost_1a = book.record("1a-lost", measured=f"decay over the last 50 epochs {tail}", effect=tail, keys=short["key"])
+times = analysis.effects.difference(log["short"], log["enough"], "decades")
+faster_1a = book.record("1a-faster", measured=ends, effect=times, keys=keys)
+assert lower
 assert (runs["status"] == "done").all() and fit.r2 > 0.95
 pandas.Series({"SAM's factor per epoch": fit.rate, "SGD's": fit_sgd.rate, "excess at rank 4": excess.mean()}).round(4)
 
 # %% tags=["nbval-check-output"]
 Markdown(
     f"A linear rate at rank 10 is **{linear_1a}** (R² above 0.95). Stalling at rank 4, within 5% of the best possible "
-    f"loss, is **{stall_1a}**. That rank 10 ends at less than a thousandth of that loss is **{faster_1a}**."
+    f"loss, is **{stall_1a}**; that the rate is lost there, **{lost_1a}**; that rank 10 ends lower, **{faster_1a}**."
 )
 
 # %% [markdown]
@@ -253,7 +278,7 @@ Markdown(
 #
 # The perturbation of unnormalized SAM vanishes with the gradient. Normalized SAM keeps a perturbation of length ρ, so
 # it cannot settle at a minimum. We fit $\text{floor} \propto \rho^p$. The paper sees no practical difference between
-# the two; our condition is a final loss below 10 times the unnormalized one.
+# the two; we ask for final losses within a factor of 10.
 
 # %%
 grid = experiments.factorization_floors(preset)
@@ -262,8 +287,9 @@ floor = normalized.groupby("rho")["train_loss"].agg(["mean", "std"])
 p = np.polyfit(np.log(floor.index), np.log(floor["mean"]), 1)[0]
 worst = normalized.query("rho == 0.05")["train_loss"]
 ends = f"ends at {mean_and_spread(worst)}, unnormalized at {mean_and_spread(enough['train_loss'])}"
-close, keys = bool(worst.mean() < 10 * enough["train_loss"].mean()), [*normalized["key"], *enough["key"]]
-normalization = book.record("1a-normalized", measured=ends, holds=close, keys=keys)
+times = analysis.effects.difference(np.log10(worst), log["enough"], "decades")
+same_rho = [*normalized.query("rho == 0.05")["key"], *enough["key"]]
+normalization = book.record("1a-normalized", measured=ends, effect=times, keys=same_rho)
 floors = ", ".join(f"{row['mean']:.2g} ± {row['std']:.2g} at ρ = {rho:g}" for rho, row in floor.iterrows())
 Markdown(f"The floors are {floors}: **p = {p:.2f}**. That there is no practical difference is **{normalization}**.")
 
@@ -288,8 +314,9 @@ plots.save(plots.footnote(figure, shown), "fig01a_variations", tidy, preset)
 # ## Figure 1b: does a wide perceptron train faster than a narrow one?
 #
 # The perceptron has hidden layers of 300 and 100 neurons, times the width. We count the epochs until SAM reaches the
-# highest final loss of the narrow network. The wide one is faster if its slowest seed beats the fastest narrow one. The
-# seeds agree if their $\log_{10}$ losses differ less than those of the widths. A verdict needs two seeds per width.
+# highest final loss of the narrow network. The effect is the difference, with its 95% interval over seeds. The seeds
+# agree if their $\log_{10}$ losses differ less than those of the widths. The paper calls the wide curve close to linear
+# on the log axis: we ask for R² above 0.95. A verdict needs two seeds per width.
 
 # %%
 grid = experiments.mnist_convergence(preset)
@@ -304,19 +331,23 @@ plots.save(plots.footnote(figure, mlps), "fig01b", plots.curves(mlps), preset)
 
 # %%
 def judge(figure, sam):
-    pair = analysis.convergence.compare_widths(sam)
+    pair, keys = analysis.convergence.compare_widths(sam), claims.keys(sam)
+    straight = analysis.convergence.straightness(sam)
+    line = book.record(f"{figure}-linear", **straight._asdict(), keys=keys if straight.holds is not None else ())
     if pair is None:
-        return "not tested", "not tested"
+        return "not tested", "not tested", line
     narrow, wide = (f"{mean_and_spread(epochs)} epochs at width" for epochs in (pair.narrow, pair.wide))
     faster = f"to a loss of {pair.level:.2g}: {narrow} {pair.widths[0]:g} against {wide} {pair.widths[1]:g}"
     seeds = f"{pair.spread:.2f} decades between seeds, {pair.gap:.2f} between the widths"
-    sooner = book.record(f"{figure}-faster", measured=faster, holds=max(pair.wide) < min(pair.narrow), keys=sam["key"])
-    return sooner, book.record(f"{figure}-seeds", measured=seeds, holds=pair.spread < abs(pair.gap), keys=sam["key"])
+    effect = analysis.convergence.sooner(pair)
+    sooner = book.record(f"{figure}-faster", measured=faster, effect=effect, keys=keys)
+    agree = book.record(f"{figure}-seeds", measured=seeds, holds=pair.spread < abs(pair.gap), keys=keys)
+    return sooner, agree, line
 
 
-faster_1b, agree_1b = judge("1b", mlps.query("rho > 0"))
+faster_1b, agree_1b, line_1b = judge("1b", mlps.query("rho > 0"))
 assert len(mlps) == len(grid)  # a run that is missing or diverged keeps its row
-book.table("1b-faster", "1b-seeds")
+book.table("1b-faster", "1b-linear", "1b-seeds")
 
 # %% [markdown]
 # ## Figure 1c: does a wide ResNet-18 train faster than a narrow one?
@@ -334,16 +365,16 @@ figure = plots.training_loss(plots.curves(resnets), title=title)
 plots.save(plots.footnote(figure, resnets), "fig01c", plots.curves(resnets), preset)
 
 # %%
-faster_1c, agree_1c = judge("1c", resnets.query("rho > 0"))
+faster_1c, agree_1c, line_1c = judge("1c", resnets.query("rho > 0"))
 assert len(resnets) == len(grid)
-book.table("1c-faster", "1c-seeds")
+book.table("1c-faster", "1c-linear", "1c-seeds")
 
 # %% [markdown]
 # ## Answer, and all claims at this preset
 
 # %%
-Markdown(
-    f"That interpolation gives SAM the linear rate of Theorem 12 is **{bound}**, and that this rate is lost without "
-    f"interpolation is **{lost}**. That more parameters train faster is **{faster_1a}** for the factorization, "
-    f"**{faster_1b}** for the perceptron and **{faster_1c}** for the ResNet-18.\n\n{book.table()}"
-)
+answer = f"""That interpolation gives SAM the linear rate of Theorem 12 is **{bound}**, and that the rate is lost
+without it **{lost}**. That more parameters train faster is **{faster_1a}** for the factorization, **{faster_1b}** for
+the perceptron and **{faster_1c}** for the ResNet-18."""
+stands = "The last two are small networks on digits here, which test nothing about the paper's."
+Markdown(f"{answer} {stands if preset == 'smoke' else ''}\n\n{book.table()}")

@@ -39,7 +39,7 @@ from lib.sweep import measure, sweep
 from lib.sweep.substitutes import recorded
 
 experiments.check_preset(preset)
-book = Book("05_linearization", preset)
+book, verdicts = Book("05_linearization", preset), {}
 
 # %% [markdown]
 # ## One network, pushed towards its linearization
@@ -72,7 +72,8 @@ experiments.table(grid)
 
 # %% [markdown]
 # A *claim* is one statement in our words, from the paper unless marked otherwise. Its *verdict* is computed from the
-# numbers: supported, not supported, or not tested where runs are missing or leave the question open.
+# numbers by a rule that is the same for all ([verdicts](../docs/verdicts.md)). Runs that are missing or have not
+# learned test nothing, and one seed decides nothing.
 
 
 # %%
@@ -81,13 +82,13 @@ def collect(grid):
     return analysis.linearization.scored(measure(grid, train=train), sweep([m.run for m in grid], train=train))
 
 
-def judge(claim, verdict, *tables):
-    """Record and show the verdict on these runs; return whether the claim holds."""
-    measured, holds = verdict(*tables)
-    recorded_as = book.record(claim, measured=measured, holds=holds, keys=keys(*tables))
+def judge(claim, analyse, *tables):
+    """Record and show the verdict on these runs; return whether its condition is met, whatever they may test."""
+    finding = analyse(*tables)
+    verdicts[claim] = book.record(claim, **finding._asdict(), keys=keys(*tables))
     text = CLAIMS["05_linearization"][claim].text
-    display(Markdown(f"**{recorded_as.capitalize()}.** {text}. Measured: {measured}."))
-    return holds
+    display(Markdown(f"**{verdicts[claim].capitalize()}.** {text}. Measured: {finding.measured}."))
+    return finding.holds
 
 
 # %% [markdown]
@@ -168,6 +169,7 @@ held |= {
     "17b-lazy": judge("17b-lazy", analysis.linearization.lazy, *ends),
     "17b-radius": judge("17b-radius", analysis.linearization.never_lazy, large),
 }
+judge("17b-rises", analysis.linearization.rises, sgd, small)
 
 # %% tags=["nbval-check-output"]
 if preset == "smoke":
@@ -334,7 +336,7 @@ scales = judge("17-scaled", analysis.linearization.keeps_up, scaled[scaled["alph
 # %%
 everything = sweep(dict.fromkeys(m.run for m in [*grid, *scaled_grid]), train=train)
 best = analysis.gap.summary(everything, by="alpha").query("protocol == 'samples'")
-benefit = judge("17a-benefit", lambda *tables: analysis.linearization.no_more_effective(best, *tables), runs, scaled)
+judge("17a-benefit", lambda *tables: analysis.linearization.no_more_effective(best, *tables), runs, scaled)
 best.set_index("alpha")[["rho", "sgd", "sam", "gap", "seeds"]].round(5)
 
 # %% [markdown]
@@ -361,10 +363,9 @@ rated.groupby(["alpha", "label"], sort=False)[["lr", "accuracy", "loss", "stabil
 # ## Answer
 
 # %%
-words = {True: "supported", False: "not supported", None: "not tested"}
-answer = f"""At the preset {preset}, that linearization does not make SAM more effective is *{words[benefit]}*. That SAM
-with a large fixed ρ never becomes lazy is *{words[held["17b-radius"]]}*, and that a radius falling as 1/α makes it lazy
-is *{words[scales]}*."""
+answer = f"""At the preset {preset}, that linearization does not make SAM more effective is *{verdicts["17a-benefit"]}*.
+That SAM with a large fixed ρ never becomes lazy is *{verdicts["17b-radius"]}*, and that a radius falling as 1/α makes
+it lazy is *{verdicts["17-scaled"]}*."""
 nothing = "The pipeline runs from training to verdict. Nothing follows about the paper from networks this small."
 display(Markdown(nothing if preset == "smoke" else answer))
 book.table()

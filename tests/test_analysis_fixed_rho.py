@@ -3,6 +3,7 @@
 import numpy as np
 import pandas
 import pytest
+from findings import outcome
 from scipy import stats
 
 from lib.paper import analysis, experiments, plots
@@ -36,25 +37,26 @@ def test_the_difference_is_welchs():
     small, large = [0.1, 0.3, 0.2, 0.0], [0.5, 0.4, 0.9]
     result = analysis.fixed_rho.difference(analysis.fixed_rho.fixed_gaps(table({0.25: small, 1.0: large})))
     expected = stats.ttest_ind(large, small, equal_var=False).confidence_interval()
-    assert result.mean == pytest.approx(np.mean(large) - np.mean(small)) and result.seeds == (3, 4)
+    assert result.value == pytest.approx(np.mean(large) - np.mean(small)) and result.seeds == 3
     assert (result.low, result.high) == pytest.approx((expected.low, expected.high))
 
 
 @pytest.mark.parametrize(
-    ("shift", "scatter", "holds"), [(0.3, 0.05, True), (0.0, 0.05, False), (0.0, 0.5, None), (-0.3, 0.05, False)]
+    ("shift", "scatter", "holds"), [(0.3, 0.05, True), (0.0, 0.02, False), (0.0, 0.5, None), (-0.3, 0.05, False)]
 )
 def test_every_verdict_can_be_reached(shift, scatter, holds):
     noise = scatter * np.linspace(-1, 1, 8)
     frame = analysis.fixed_rho.fixed_gaps(table({0.25: list(0.1 + noise), 1.0: list(0.1 + shift + noise)}))
-    text, verdict = analysis.fixed_rho.larger(frame)
-    assert verdict is holds and text.startswith(f"difference {shift:+.3f} points (95% ") and "n = 8 and 8" in text
-    assert analysis.fixed_rho.larger(frame.sample(frac=1, random_state=0)) == (text, verdict)  # in whatever order
+    found = analysis.fixed_rho.larger(frame)
+    assert outcome("3a-fixed", found) is holds
+    assert found.measured.startswith(f"difference {shift:+.3f} points (95% ") and found.measured.count("n = 8") == 2
+    assert analysis.fixed_rho.larger(frame.sample(frac=1, random_state=0)).effect.low == pytest.approx(found.effect.low)
 
 
-def test_few_seeds_tell_nothing():
-    for gaps in ({0.25: [0.1] * 3, 1.0: [0.4] * 8}, {0.25: [], 1.0: [0.4] * 8}, {0.25: [], 1.0: []}):
-        text, verdict = analysis.fixed_rho.larger(analysis.fixed_rho.fixed_gaps(table(gaps)))
-        assert verdict is None and "at least 4 are needed" in text
+def test_one_seed_or_one_network_tells_nothing():
+    for gaps in ({0.25: [0.1], 1.0: [0.4] * 8}, {0.25: [], 1.0: [0.4] * 8}, {0.25: [], 1.0: []}):
+        found = analysis.fixed_rho.larger(analysis.fixed_rho.fixed_gaps(table(gaps)))
+        assert outcome("3a-fixed", found) is None
 
 
 def test_the_figure_has_a_dot_for_every_gap_and_their_interval():

@@ -101,24 +101,29 @@ def equal_but_for_rounding():
     return table(*(row(a, rho=rho, seed=s) for rho, seeds in accuracies.items() for s, a in enumerate(seeds)))
 
 
-def test_of_equal_rhos_the_smallest_is_chosen_by_all_alike():
+def test_over_equal_rhos_all_take_the_mean():
     runs = equal_but_for_rounding()
     assert len({pandas.Series(a).mean() for _, a in runs.query("rho > 0").groupby("rho")["test_accuracy"]}) == 2
     found = of(analysis.gap.gaps(runs))
-    assert found["rho"].tolist() == [0.05] * 3
-    assert found["gap"].tolist() == pytest.approx([0.01, 0.12, 0.14])
-    assert [cell.best() for cell in cells(runs)] == [0.05]
-    assert set(analysis.gap.chosen(runs).query("method == 'SAM'")["rho"]) == {0.05}
+    assert found["rho"].tolist() == pytest.approx([0.1] * 3)  # the geometric mean of 0.05 and 0.2
+    assert found["gap"].tolist() == pytest.approx([-0.005, 0.17, 0.105])
+    assert [cell.tied() for cell in cells(runs)] == [[0.05, 0.2]]
+    assert [cell.best() for cell in cells(runs)] == pytest.approx([0.1])
+    sam = analysis.gap.chosen(runs).query("method == 'SAM'")
+    assert sam["rho"].tolist() == pytest.approx([0.1] * 3)
+    assert sam["test_accuracy"].tolist() == pytest.approx([0.98795, 0.9884, 0.98845])
+    assert all(len(keys.split()) == 2 for keys in sam["key"])
     narrow = runs.assign(width=0.25, key=runs["key"] + "w")
     both = pandas.concat([runs, narrow], ignore_index=True)
-    assert [rho for _, rho in analysis.trends.rho_scaling(both).cells] == [0.05, 0.05]
-    assert set(analysis.width.best_rhos({"": both}).query("seed == 'all'")["rho"]) == {0.05}
+    assert [rho for _, rho in analysis.trends.rho_scaling(both).cells] == pytest.approx([0.1, 0.1])
+    shared = analysis.width.best_rhos({"": both}).query("seed == 'all'")
+    assert shared["rho"].tolist() == pytest.approx([0.1] * 2) and shared["edge"].all()
 
 
-def test_each_seed_alone_chooses_its_own_best_and_of_equal_ones_the_smallest():
+def test_each_seed_alone_chooses_its_own_best_and_of_equal_ones_the_mean():
     runs = small()
     runs.loc[4, list(PARTS.values())] = 0.94  # ρ = 0.2 for seed 0, as good as 0.1
-    assert [cell.alone() for cell in cells(runs)] == [{0: 0.1, 1: 0.2}]
+    assert [cell.alone() for cell in cells(runs)] == [pytest.approx({0: 0.02**0.5, 1: 0.2})]
 
 
 # ---------------------------------------------------------------------------------------------- what is lacking

@@ -4,6 +4,7 @@ import math
 
 import pandas
 import pytest
+from findings import outcome
 
 from lib.paper import analysis, experiments
 from lib.runs import Run
@@ -138,7 +139,7 @@ AS_MADE = {
 
 
 def test_every_verdict_is_that_of_the_numbers(runs):
-    assert {name: holds for name, (_, holds) in verdicts(runs).items()} == AS_MADE
+    assert {name: found.holds for name, found in verdicts(runs).items()} == AS_MADE
 
 
 def test_every_verdict_turns_with_the_numbers(runs):
@@ -149,7 +150,25 @@ def test_every_verdict_turns_with_the_numbers(runs):
     turned = {name: not holds for name, holds in AS_MADE.items()}
     # What must hold of both holds for neither as long as one of them is as before.
     turned |= {"lazy": False, "learned": False}
-    assert {name: holds for name, (_, holds) in found.items()} == turned
+    assert {name: one.holds for name, one in found.items()} == turned
+
+
+def test_runs_that_have_not_learned_test_nothing_but_that_they_have_not(runs):
+    found = verdicts(runs)
+    dead = {name for name, one in found.items() if one.untested}
+    assert dead == {"lazy", "never_lazy", "behind", "distance_scales", "fails_on_tangent", "equivalent", "keeps_up"}
+    assert found["behind"].untested == "not learned: SAM, ρ = 0.1 at α = 1000"
+    learned = runs.assign(status="done")
+    assert not any(one.untested for one in verdicts(learned).values())
+    assert outcome("17a-behind", verdicts(learned)["behind"]) is True  # 60 points, for both seeds
+
+
+def test_stability_rises_where_it_is_higher_at_every_larger_alpha(runs):
+    sgd, sam = split(runs)
+    assert analysis.linearization.rises(sgd).holds is True
+    assert analysis.linearization.rises(sgd.assign(alpha=-sgd["alpha"])).holds is False
+    assert "SGD 90% at α = 1, 99% at α = 10, " in analysis.linearization.rises(sgd).measured
+    assert analysis.linearization.rises(sgd, sam).untested.startswith("not learned: SAM, ρ = 0.1 at α = 1")
 
 
 def with_(runs, column, values):
@@ -162,15 +181,15 @@ def test_ten_points_are_far_in_the_mean(runs, points, holds):
     sgd, sam = split(runs, 1000)
     sam = with_(sam, "accuracy", points)
     assert (
-        analysis.linearization.behind(sgd, sam)[1] is holds
-        and analysis.linearization.fails_on_tangent(sgd, sam)[1] is holds
+        analysis.linearization.behind(sgd, sam).holds is holds
+        and analysis.linearization.fails_on_tangent(sgd, sam).holds is holds
     )
 
 
 @pytest.mark.parametrize(("points", "holds"), [([85.0, 85.2], True), ([84.8, 85.0], False), ([99.0, 99.0], True)])
 def test_five_points_are_close(runs, points, holds):
     sgd, _ = split(runs, 1000)
-    assert analysis.linearization.keeps_up(with_(sgd, "accuracy", points), sgd)[1] is holds
+    assert analysis.linearization.keeps_up(with_(sgd, "accuracy", points), sgd).holds is holds
 
 
 @pytest.mark.parametrize(("kept", "holds"), [([0.991, 0.992], True), ([0.989, 1.0], False), ([1.0, 0.989], False)])
@@ -178,9 +197,9 @@ def test_lazy_is_more_than_99_per_cent_of_the_activations_of_every_run(runs, kep
     sgd, _ = split(runs, 1000)
     some = with_(sgd, "stability", kept)
     assert (
-        analysis.linearization.lazy(some, sgd)[1]
-        is analysis.linearization.lazy(sgd, some)[1]
-        is analysis.linearization.keeps_up(some, sgd)[1]
+        analysis.linearization.lazy(some, sgd).holds
+        is analysis.linearization.lazy(sgd, some).holds
+        is analysis.linearization.keeps_up(some, sgd).holds
         is holds
     )
 
@@ -189,7 +208,7 @@ def test_lazy_is_more_than_99_per_cent_of_the_activations_of_every_run(runs, kep
 def test_one_lazy_run_at_any_alpha_refutes_that_a_large_radius_never_is(runs, kept, holds):
     _, sam = split(runs)
     sam.loc[sam.index[2], "stability"] = kept
-    assert analysis.linearization.never_lazy(sam)[1] is holds
+    assert analysis.linearization.never_lazy(sam).holds is holds
 
 
 @pytest.mark.parametrize(("off", "holds"), [((0.09, 0.09), True), ((0.11, 0.01), False), ((0.01, 0.11), False)])
@@ -198,15 +217,15 @@ def test_near_is_a_tenth_of_the_length_for_every_run(runs, off, holds):
     tangent = sgd.assign(outputs=[[[3.0, 4.0]]] * 2)
     some = [part.assign(outputs=[[[3.0, 4.0 + 5 * o]] for o in off]) for part in (sgd, sam)]
     assert (
-        analysis.linearization.near_tangent(some[0], tangent)[1]
-        is analysis.linearization.equivalent(some[1], tangent)[1]
+        analysis.linearization.near_tangent(some[0], tangent).holds
+        is analysis.linearization.equivalent(some[1], tangent).holds
         is holds
     )
 
 
 def test_a_seed_without_a_tangent_model_leaves_open_how_near_it_is(runs):
     sgd, _ = split(runs, 1000)
-    assert analysis.linearization.near_tangent(sgd, sgd[sgd["seed"] == 0])[1] is None
+    assert analysis.linearization.near_tangent(sgd, sgd[sgd["seed"] == 0]).holds is None
 
 
 @pytest.mark.parametrize(
@@ -216,7 +235,7 @@ def test_a_seed_without_a_tangent_model_leaves_open_how_near_it_is(runs):
 def test_both_exponents_must_be_within_a_tenth(runs, falls, stays, holds):
     sgd, sam = split(analysis.linearization.later(runs))
     sgd, sam = (part.assign(distance=part["alpha"] ** slope) for part, slope in ((sgd, falls), (sam, stays)))
-    assert analysis.linearization.distance_scales(sgd, sam)[1] is holds
+    assert analysis.linearization.distance_scales(sgd, sam).holds is holds
 
 
 def test_an_exponent_is_fitted_to_the_runs_that_there_are(runs):
@@ -230,7 +249,7 @@ def test_what_was_measured_is_told_in_numbers(runs):
     runs.loc[first, ["accuracy", "loss", "distance", "stability"]] = [40.0, 0.5, 0.5, 0.6]
     runs.loc[first, "swing"] = 4.0
     runs.loc[(runs["rho"] == 0) & (runs["seed"] == 0), "stability"] = 0.9995
-    told = {name: text for name, (text, _) in verdicts(runs).items()}
+    told = {name: found.measured for name, found in verdicts(runs).items()}
     losses = "α²·training loss up to 5, SGD's 0.1"
     assert told["learned"] == losses
     behind = f"55.0 points behind SGD, where SAM did not learn: {losses}, the best constant answer's 0.9"
@@ -250,51 +269,55 @@ def test_what_was_measured_is_told_in_numbers(runs):
     assert told["distance_scales"].endswith(f"{scaled}; {unlearned}10, 100, 1000")
     assert analysis.linearization.distances(runs)["swing"].iloc[1] == pytest.approx(6)
     sgd, sam = split(runs, 1000)
-    assert analysis.linearization.behind(sam, sgd)[0].startswith("-55.0 points behind SGD, where SGD did not learn: ")
+    assert analysis.linearization.behind(sam, sgd).measured.startswith(
+        "-55.0 points behind SGD, where SGD did not learn: "
+    )
 
 
 def test_both_optimizers_must_be_lazy_and_have_learned(runs):
     sgd, _ = split(runs, 1000)
-    assert analysis.linearization.lazy(sgd, sgd)[1] is True and analysis.linearization.learned(sgd, sgd)[1] is True
+    assert (
+        analysis.linearization.lazy(sgd, sgd).holds is True and analysis.linearization.learned(sgd, sgd).holds is True
+    )
 
 
 @pytest.mark.parametrize("status", ["missing", "diverged"])
 def test_a_run_that_is_not_there_leaves_its_verdicts_open_and_is_counted(runs, status):
     found = verdicts(without(runs, status, alpha=1000, rho=0.1, seed=1))
-    told = {name: (f"1 {status}" in text, holds) for name, (text, holds) in found.items()}
+    told = {name: (f"1 {status}" in one.measured, one.holds) for name, one in found.items()}
     for name in ("lazy", "behind", "learned", "distance_scales", "fails_on_tangent", "equivalent", "keeps_up"):
         assert told[name] == (True, None), name
     assert told["near_tangent"] == (False, True) and told["keeps_sharpness"] == (False, True)
     # That a run diverged says that it did not stay where it was.
-    text, holds = found["never_lazy"]
+    text, holds, *_ = found["never_lazy"]
     assert (f"1 of 8 runs {status}" in text, holds) == ((False, None) if status == "missing" else (True, True))
 
 
 def test_nothing_is_said_of_a_large_radius_where_all_diverged_at_the_largest_alpha(runs):
     _, sam = split(without(runs, "diverged", alpha=1000, rho=0.1))
-    told, holds = analysis.linearization.never_lazy(sam)
+    told, holds, *_ = analysis.linearization.never_lazy(sam)
     assert holds is None and told.startswith("highest stability at ρ = 0.1 and any α: 0.400; 2 of 8 runs diverged; ")
     assert told.endswith("has not learned at α = 1, 10, 100")
 
 
 def test_one_seed_is_named(runs):
-    for text, _ in verdicts(grid(seeds=(3,))).values():
-        assert text.endswith(" (1 seed)")
-    assert not any("seed" in text for text, _ in verdicts(runs).values())
+    for found in verdicts(grid(seeds=(3,))).values():
+        assert found.measured.endswith(" (1 seed)")
+    assert not any("seed" in found.measured for found in verdicts(runs).values())
 
 
 def test_a_sharpness_that_was_not_measured_before_training_leaves_the_claim_open(runs):
     sgd, _ = split(runs)
     told = analysis.linearization.keeps_sharpness(sgd.assign(start_sharpness=math.nan))
-    assert told == ("the sharpness before training is not recorded", None)
+    assert told.measured == "the sharpness before training is not recorded" and told.holds is None
 
 
 def test_sharpness_may_move_up_or_down_but_ever_less(runs):
     sgd, _ = split(runs)
-    told, holds = analysis.linearization.keeps_sharpness(sgd)
+    told, holds, *_ = analysis.linearization.keeps_sharpness(sgd)
     assert holds is True and told.startswith("SGD off its start by a factor of 2.000 at α = 1, 1.100 at α = 10")
     sgd.loc[sgd["alpha"] == 1000, "sharpness"] = 3.0
-    assert analysis.linearization.keeps_sharpness(sgd)[1] is False
+    assert analysis.linearization.keeps_sharpness(sgd).holds is False
 
 
 @pytest.mark.parametrize(("best", "holds"), [(0.01, True), (0.03, False), (0.1, False)])
@@ -302,14 +325,14 @@ def test_the_learning_rate_is_the_best_of_its_search_or_not(best, holds):
     search = sweep(experiments.vgg_learning_rate("smoke"), train=False).assign(lr=[0.003, 0.01, 0.03, 0.1])
     search["test_accuracy"] = [0.5 + 0.1 * (lr == best) for lr in search["lr"]]
     search = analysis.linearization.scored(search.assign(status="done", train_loss=[0.1, 0.1, 0.1, 0.95]))
-    told, found = analysis.linearization.best_learning_rate(search, 0.01)
+    told, found, *_ = analysis.linearization.best_learning_rate(search, 0.01)
     assert found is holds and told.endswith("not learned at η = 0.1 (1 seed)")
     diverged = search.assign(status=["done", "done", "done", "diverged"], accuracy=[50, 60, 50, math.nan])
-    assert analysis.linearization.best_learning_rate(diverged, 0.01) == (
+    assert analysis.linearization.best_learning_rate(diverged, 0.01)[:2] == (
         "50.0% at η = 0.003, 60.0% at η = 0.01, 50.0% at η = 0.03, diverged at η = 0.1 (1 seed)",
         True,
     )
-    assert analysis.linearization.best_learning_rate(diverged.assign(status="missing"), 0.01)[1] is None
+    assert analysis.linearization.best_learning_rate(diverged.assign(status="missing"), 0.01).holds is None
 
 
 @pytest.mark.parametrize(
@@ -325,17 +348,18 @@ def test_the_learning_rate_is_the_best_of_its_search_or_not(best, holds):
 )
 def test_linearization_makes_sam_no_more_effective_only_if_it_was_before(runs, gains, holds):
     rows = {"alpha": ALPHAS, "gap": gains, "protocol": "samples"}
-    told, found = analysis.linearization.no_more_effective(pandas.DataFrame(rows).iloc[[2, 0, 3, 1]], runs)
+    told, found, *_ = analysis.linearization.no_more_effective(pandas.DataFrame(rows).iloc[[2, 0, 3, 1]], runs)
     assert found is holds and told.startswith(f"best gain over SGD {gains[0]:+.1f} points at α = 1, ")
     assert (
-        analysis.linearization.no_more_effective(pandas.DataFrame(rows), without(runs, "missing", alpha=10))[1] is None
+        analysis.linearization.no_more_effective(pandas.DataFrame(rows), without(runs, "missing", alpha=10)).holds
+        is None
     )
 
 
 def test_the_gain_at_every_alpha_is_that_of_the_protocols_of_section_5(runs):
     table = runs.assign(test_accuracy_even=runs["test_accuracy"], test_accuracy_odd=runs["test_accuracy"])
     best = analysis.gap.summary(table.assign(status="done", loss="squared"), by="alpha").query("protocol == 'samples'")
-    assert analysis.linearization.no_more_effective(best, runs)[0].startswith(
+    assert analysis.linearization.no_more_effective(best, runs).measured.startswith(
         "best gain over SGD -60.0 points at α = 1, "
     )
 

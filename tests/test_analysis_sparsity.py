@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas
 import pytest
+from findings import outcome
 
 from lib.paper import analysis
 from lib.runs import Run
@@ -94,20 +95,14 @@ def nothing(run):
         ((0, 1, 2), absent(sparsity=0, seed=2, rho=0), None),
         ((0, 1, 2), absent(seed=2), None),  # two of three seeds
         ((0,), nothing, None),
-        ((0, 1), nothing, True),  # three cells and two seeds: p = 1/36
+        ((0, 1), nothing, True),
     ],
 )
-def test_growth_is_judged_where_the_design_can_tell_and_all_runs_have_records(seeds, missing, holds):
+def test_growth_is_judged_where_there_are_two_seeds_and_all_runs_have_records(seeds, missing, holds):
     # Two seeds choose ρ on each other, so the unbiased protocol has a value; one seed has none.
-    assert analysis.sparsity.grows(table(growing, seeds, missing), "snip")[1] is holds
-    down = table(
-        lambda run: growing(run) if run.pruner == "snip" and run.rho == 0 else 1.6 - growing(run), seeds, missing
-    )
-    assert analysis.sparsity.grows(down, "snip")[1] is (False if holds else None)
-
-
-def test_two_cells_and_three_seeds_cannot_tell():
-    assert analysis.sparsity.grows(table(growing, networks=[NETWORKS[0], NETWORKS[3]]), "snip")[1] is None  # p ≥ 1/8
+    assert outcome("15-grows", analysis.sparsity.grows(table(growing, seeds, missing), "snip")) is holds
+    down = table(lambda run: 0.8 + 0.001 * run.seed + 0.01 * (1 - run.sparsity / 2) * (run.rho == 0.05), seeds, missing)
+    assert outcome("15-grows", analysis.sparsity.grows(down, "snip")) is (False if holds else None)
 
 
 def diverged(found, **fields):
@@ -119,21 +114,23 @@ def diverged(found, **fields):
 
 
 def test_a_radius_at_which_sam_diverged_holds_no_verdict_up_and_a_network_without_a_seed_does():
-    assert analysis.sparsity.grows(diverged(table(growing), rho=0.1, pruner="snip"), "snip")[1] is True
-    told, holds = analysis.sparsity.grows(diverged(table(growing), rho=0, pruner="snip", width=0.4), "snip")
-    assert holds is None and told.endswith("not complete: 1 of 3 networks (3 diverged of the 36 runs that would tell)")
+    found = analysis.sparsity.grows(diverged(table(growing), rho=0.1, pruner="snip"), "snip")
+    assert outcome("15-grows", found) is True
+    found = analysis.sparsity.grows(diverged(table(growing), rho=0, pruner="snip", width=0.4), "snip")
+    assert outcome("15-grows", found) is None
+    assert found.measured.endswith("not complete: 1 of 3 networks (3 diverged of the 36 runs that would tell)")
 
 
 def test_what_diverged_is_told_beside_every_verdict():
     lost = diverged(table(growing), rho=0.1, pruner="snip", width=0.4, seed=2)
-    for told, _ in (
+    for told, *_ in (
         analysis.sparsity.grows(lost, "snip"),
         analysis.sparsity.clearer(lost),
-        analysis.sparsity_rho.same(lost),
+        analysis.sparsity_rho.varies(lost),
     ):
         assert "; 1 diverged of the " in told and told.endswith(" runs that would tell")
     structured = diverged(table(growing, networks=STRUCTURED), rho=0.1, pruner="2:4", seed=2)
-    assert analysis.sparsity.structured(structured)[0].endswith("; 1 diverged of the 36 runs that would tell")
+    assert analysis.sparsity.structured(structured).measured.endswith("; 1 diverged of the 36 runs that would tell")
 
 
 def test_what_is_not_complete_is_counted_with_the_runs_that_are_missing():
@@ -147,8 +144,8 @@ def test_what_is_not_complete_is_counted_with_the_runs_that_are_missing():
     told = "not complete: 2 of 3 networks (24 missing of the 36 runs that would tell)"
     assert only_dense == f"{one}; with ρ chosen as in the paper: {one}; {told}"
     assert "not complete" not in analysis.sparsity.described(table(growing, (0,)))
-    assert "not complete: 5 of 5 networks" in analysis.sparsity_rho.same(one_seed)[0]
-    told = analysis.sparsity_rho.same(table(growing, (0,)))[0]
+    assert "not complete: 5 of 5 networks" in analysis.sparsity_rho.varies(one_seed).measured
+    told = analysis.sparsity_rho.varies(table(growing, (0,))).measured
     assert "fewer than two seeds" in told and "not complete" not in told
 
 
@@ -175,12 +172,14 @@ def test_networks_sparser_than_those_of_the_paper_are_told_but_not_judged():
 
     networks = [*NETWORKS[:3], sparser]
     found = table(then_falls, networks=networks)
-    told, holds = analysis.sparsity.grows(found)
-    assert holds is True and analysis.sparsity.trend(analysis.sparsity.sparse_gaps(found), "random").cells == 3
+    told = analysis.sparsity.grows(found).measured
+    assert outcome("15-grows", analysis.sparsity.grows(found)) is True
+    assert analysis.sparsity.trend(analysis.sparsity.sparse_gaps(found), "random").cells == 3
     assert told.count("+2.00 points at 98%; +0.5 points for every 10% removed") == 2  # by both protocols
     assert "τ = 1.00" in told.split("; up to 98%: ")[0]
     assert "τ = 0.33" in told.split("; up to 98%: ")[1]  # of six pairs four rise and two fall
-    assert analysis.sparsity.grows(table(then_falls, missing=absent(width=0.8), networks=networks))[1] is True
+    without = analysis.sparsity.grows(table(then_falls, missing=absent(width=0.8), networks=networks))
+    assert outcome("15-grows", without) is True
 
 
 def test_networks_sparser_than_those_of_the_paper_decide_on_no_radius_and_no_advantage():
@@ -193,9 +192,10 @@ def test_networks_sparser_than_those_of_the_paper_decide_on_no_radius_and_no_adv
 
     for missing in (nothing, absent(width=0.8)):
         found = table(other, missing=missing, networks=networks)
-        assert analysis.sparsity_rho.same(found)[1] is True and analysis.sparsity_rho.depends(found)[1] is False
+        radii = analysis.sparsity_rho.varies(found)
+        assert outcome("8-same", radii) is True and outcome("16-pattern", radii) is False
         assert analysis.sparsity.advantage(found)["points"].tolist() == pytest.approx([1, 1])
-        assert analysis.sparsity.better(analysis.sparsity.advantage(found))[1] is True
+        assert outcome("6-better-mlp", analysis.sparsity.better(analysis.sparsity.advantage(found))) is True
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_networks_sparser_than_those_of_the_paper_decide_on_no_radius_and_no_adv
     ],
 )
 def test_snip_is_clearer_only_where_both_methods_are_complete(missing, holds):
-    assert analysis.sparsity.clearer(table(growing, missing=missing))[1] is holds
+    assert outcome("15-snip", analysis.sparsity.clearer(table(growing, missing=missing))) is holds
 
 
 def rising(random, snip, scatter=0.0):
@@ -232,31 +232,30 @@ def rising(random, snip, scatter=0.0):
         (1, 2, True),  # both grow with τ = 1
         (2, 1, False),
         (-2, -1, False),  # SNIP's is the larger, but no growth
-        (1, 1, None),  # growth with no difference: no finding
+        (1, 1, False),  # growth with no difference, and none that the margin would miss
     ],
 )
 def test_snip_is_clearer_where_its_slope_is_surely_the_larger_and_growth(random, snip, holds):
-    told, found = analysis.sparsity.clearer(table(rising(random, snip)))
-    assert found is holds
-    slopes = [0.01 * (snip - random) * (1 + 0.1 * seed) for seed in (0, 1, 2)]
-    low, high = analysis.gap.interval(slopes)
-    if random != snip:
-        mean = f"{10 * slopes[1]:+.2g} points for every 10% removed (95% {10 * low:+.2g} to {10 * high:+.2g})"
-        assert f"SNIP's slope minus that of random masks: {mean}" in told
+    found = analysis.sparsity.clearer(table(rising(random, snip)))
+    assert outcome("15-snip", found) is holds
+    slopes = [0.1 * (snip - random) * (1 + 0.1 * seed) for seed in (0, 1, 2)]
+    more = analysis.sparsity.steeper(analysis.sparsity.sparse_gaps(table(rising(random, snip))))
+    assert more.value == pytest.approx(np.mean(slopes))
+    assert f"SNIP's slope minus that of random masks {more}; " in found.measured
 
 
 def test_by_chance_snip_is_rarely_clearer_and_a_slope_twice_as_large_is_found():
-    def supported(random, snip):
-        """Of 20 tables with other noise, in how many the claim is supported."""
+    def reproduced(random, snip):
+        """Of 20 tables with other noise, in how many the claim is reproduced."""
         tables = (
             table(rising(random, snip, 0.05), networks=[run.but(lr=0.1 + i / 1e4) for run in NETWORKS], rhos=(0.05,))
             for i in range(20)
         )
-        return sum(analysis.sparsity.clearer(one)[1] is True for one in tables)
+        return sum(outcome("15-snip", analysis.sparsity.clearer(one)) is True for one in tables)
 
     # With equal slopes at most 2.5% of the intervals lie above zero: more than 3 of 20 have a chance of 0.1%.
-    assert supported(1, 1) <= 3
-    assert supported(1, 2) >= 15
+    assert reproduced(1, 1) <= 3
+    assert reproduced(1, 2) >= 15
 
 
 @pytest.mark.parametrize(
@@ -265,9 +264,8 @@ def test_by_chance_snip_is_rarely_clearer_and_a_slope_twice_as_large_is_found():
         (0.4, 0.9, (0, 1, 2), True),
         (0.4, 0.9, (0,), None),
         (0.9, 0.4, (0, 1, 2), False),
-        (0.5, 0.6, (0, 1, 2), True),  # within a factor of two of both
-        (0.4, 2.0, (0, 1, 2), False),
-        (0.1, 0.9, (0, 1, 2), False),
+        (0.4, 2.0, (0, 1, 2), True),
+        (0.4, 0.45, (0, 1, 2), False),  # too small to count
     ],
 )
 def test_the_size_of_the_growth_is_judged_at_the_paper_s_sparsity(dense, sparse, seeds, holds):
@@ -276,14 +274,16 @@ def test_the_size_of_the_growth_is_judged_at_the_paper_s_sparsity(dense, sparse,
         return 0.8 + (0.01 * points + 1e-5 * run.seed * (run.sparsity > 0) if run.rho == 0.05 else 0)
 
     networks = [DENSE, *(DENSE.but(width=w, sparsity=s) for w, s in ((0.2, 0.75), (0.4, 0.94), (0.8, 0.98)))]
-    assert analysis.sparsity.size(table(accuracy, seeds, networks=networks))[1] is holds
+
+    def judged(*more):
+        return outcome("7-size", analysis.sparsity.size(table(accuracy, seeds, *more, networks=networks)))
+
+    assert judged() is holds
     for lost in ({"rho": 0.1}, {"seed": 0}):
-        assert analysis.sparsity.size(table(accuracy, seeds, absent(sparsity=0.94, **lost), networks))[1] is None
-    assert analysis.sparsity.size(table(accuracy, seeds, absent(sparsity=0.75), networks))[1] is holds  # not spoken of
-    assert analysis.sparsity.size(table(accuracy, seeds, networks=networks[:2])) == (
-        "no network here is pruned to 94%",
-        None,
-    )
+        assert judged(absent(sparsity=0.94, **lost)) is None
+    assert judged(absent(sparsity=0.75)) is holds  # not spoken of
+    none = analysis.sparsity.size(table(accuracy, seeds, networks=networks[:2]))
+    assert none.measured == "no network here is pruned to 94%" and none.effect is None
 
 
 def ahead(run):
@@ -292,7 +292,8 @@ def ahead(run):
 
 
 def judged_better(*tables):
-    return analysis.sparsity.better(pandas.concat([analysis.sparsity.advantage(one) for one in tables]))[1]
+    found = analysis.sparsity.better(pandas.concat([analysis.sparsity.advantage(one) for one in tables]))
+    return outcome("6-better", found)
 
 
 def test_large_sparse_networks_are_better_only_if_every_family_is_there():
@@ -322,11 +323,11 @@ def test_one_complete_family_that_is_surely_worse_refutes_it_whatever_others_lac
 def test_rows_that_tell_nothing_are_named_with_their_reason():
     tables = (table(ahead), table(ahead, missing=absent(pruner="snip", seed=1)), table(ahead, seeds=(0,)))
     rows = [analysis.sparsity.advantage(one).assign(network=name) for name, one in zip("ABC", tables, strict=True)]
-    told, _ = analysis.sparsity.better(pandas.concat(rows))
-    assert told.startswith("the 95% interval is above zero in 4 of 6 cases, below in 0; A, random +1.01 points (+0.99 ")
+    told = analysis.sparsity.better(pandas.concat(rows)).measured
+    assert told.startswith("the 95% interval is above zero in 4 of 6 cases, below in 0; A, random +1.01 points (+0.9")
     assert "; A, snip +1.01" in told and "; B, random +1.01" in told and "; C" not in told
     assert told.count("): +1.01 at 50%, +1.01 at 80%; ") == 4
-    assert told.endswith("; 1 of them not complete; 2 of them complete with fewer than two seeds")
+    assert told.endswith("; 1 of 6 cases are not complete")
 
 
 def test_the_advantage_is_a_mean_over_complete_networks_and_their_seeds():
@@ -341,7 +342,7 @@ def test_the_advantage_is_told_on_either_half_of_the_test_samples():
     found.loc[(found["sparsity"] > 0) & (found["optimizer"] == "sgd"), "test_accuracy_odd"] -= 0.01
     halves = analysis.sparsity.advantage(found)[["points", "even", "odd"]].to_numpy()
     assert halves == pytest.approx(np.array([[1.0065, 1.0065, 0.0065]] * 2))
-    told, _ = analysis.sparsity.better(analysis.sparsity.advantage(found))
+    told = analysis.sparsity.better(analysis.sparsity.advantage(found)).measured
     assert told.count("; +1.01 on even and +0.01 on odd test samples") == 2
 
 
@@ -350,15 +351,35 @@ STRUCTURED = [DENSE.but(width=0.2, sparsity=0.5, pruner=pruner) for pruner in ("
 
 def test_patterns_are_judged_where_all_networks_are_complete():
     def judged(*arguments):
-        return analysis.sparsity.structured(table(*arguments, networks=STRUCTURED))[1]
+        return outcome("8-structured", analysis.sparsity.structured(table(*arguments, networks=STRUCTURED)))
 
     assert judged(growing) is True
     assert judged(lambda run: 0.8 - 0.01 * (run.rho > 0)) is False
     assert judged(growing, (0,)) is None
     without, only = NETWORKS[1:4], STRUCTURED[:1]
     for networks in (without, only):
-        told, holds = analysis.sparsity.structured(table(growing, networks=networks))
-        assert holds is None and told.endswith("in all networks, with a pattern and without")
+        found = analysis.sparsity.structured(table(growing, networks=networks))
+        assert found.effect is None and found.measured == "no network with a pattern, or none without"
     for pruner in ("2:4", "random"):
         assert judged(growing, (0, 1, 2), absent(pruner=pruner)) is None
         assert judged(growing, (0, 1, 2), absent(pruner=pruner, rho=0.1)) is None
+
+
+def test_trainability_is_how_much_lower_snips_training_loss_is():
+    found = table(growing)
+    found["train_loss"] = [0.1 if pruner == "random" else 0.01 for pruner in found["pruner"]]
+    found.loc[found["optimizer"] == "sam", "train_loss"] = 5.0  # of SGD alone
+    effect = analysis.sparsity.trainable(found).effect
+    assert effect.value == pytest.approx(1) and outcome("6-trainable", analysis.sparsity.trainable(found)) is True
+    assert outcome("6-trainable", analysis.sparsity.trainable(found.assign(train_loss=0.1))) is False
+    assert outcome("6-trainable", analysis.sparsity.trainable(table(growing, missing=absent(pruner="snip")))) is None
+
+
+def test_the_gap_of_sparse_networks_is_compared_with_that_of_their_dense_parents():
+    parents = table(growing, networks=[DENSE.but(width=0.2), DENSE.but(width=0.4)])  # 1 point
+    found = analysis.sparsity.restores(table(growing), parents)
+    # Random masks 1 point, SNIP 1 + 5·sparsity, the mean of both: 0.5·(1 + 3.5) − 1 and 0.5·(1 + 5) − 1.
+    assert found.effect.value == pytest.approx((1.25 + 2.0) / 2) and "widths 0.2, 0.4" in found.measured
+    assert outcome("6-restores", found) is False
+    same = table(lambda run: growing(run.but(pruner="random")))
+    assert outcome("6-restores", analysis.sparsity.restores(same, parents)) is True

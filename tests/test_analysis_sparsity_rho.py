@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pandas
 import pytest
+from findings import outcome
 from test_analysis_sparsity import DENSE, NETWORKS, RHOS, absent, growing, nothing, table
 
 from lib.paper import analysis
@@ -106,10 +107,10 @@ def test_where_orders_are_too_many_always_the_same_ones_are_drawn():
         (different, (0, 1, 2), lambda run: True, None, None),
     ],
 )
-def test_the_radius_is_judged_where_the_design_can_tell(accuracy, seeds, missing, depends, same):
+def test_the_radius_is_judged_where_two_seeds_have_all_records(accuracy, seeds, missing, depends, same):
     found = table(accuracy, seeds, missing)
-    assert analysis.sparsity_rho.depends(found)[1] is depends
-    assert analysis.sparsity_rho.same(found)[1] is same
+    radii = analysis.sparsity_rho.varies(found)
+    assert outcome("16-pattern", radii) is depends and outcome("8-same", radii) is same
 
 
 def test_radii_that_differ_by_chance_are_neither_the_same_nor_different():
@@ -120,10 +121,10 @@ def test_radii_that_differ_by_chance_are_neither_the_same_nor_different():
             0.8 + 0.01 * (run.rho == 0.05) + 0.09 * (run.but(rho=0, optimizer="sgd") == lucky) * (run.rho == 0.1)
         )
     )
-    told, holds = analysis.sparsity_rho.same(found)
+    radii = analysis.sparsity_rho.varies(found)
     assert analysis.sparsity_rho.differ(analysis.sparsity_rho.choices(found)).chosen == [0.05, 0.1]
-    assert holds is None and "if networks made no difference" in told
-    assert analysis.sparsity_rho.depends(found)[1] is False
+    assert "if networks made no difference" in radii.measured
+    assert outcome("8-same", radii) is not False and outcome("16-pattern", radii) is not True
 
 
 def test_one_seed_is_said_to_tell_nothing():

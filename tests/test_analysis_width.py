@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pandas
 import pytest
-from scipy import stats
+from findings import outcome
 from test_analysis_gap import row, table
 
 from lib.paper import analysis, plots
 from lib.paper.analysis.rho_search import PARTS
+from lib.runs import Run, parameter_count
 
 RHOS = (0.02, 0.05, 0.1, 0.2)
 
@@ -58,31 +59,54 @@ def test_networks_without_a_complete_search_are_named():
     assert analysis.width.without_search(found, "SGD, twice the epochs") == told
 
 
-def test_the_gap_inside_over_outside_is_paired_by_seed():
+def test_the_gap_inside_over_outside_is_that_of_the_means():
     gaps = pandas.DataFrame({"parameters": [1, 2, 3] * 2, "seed": [0] * 3 + [1] * 3, "gap": [0, 1, 3, 1, 1, 1]})
-    assert analysis.width.inside_over_outside(gaps, 2).tolist() == [2, 0]
-    assert (
-        analysis.width.inside_over_outside(gaps, math.nan).empty and analysis.width.inside_over_outside(gaps, 0).empty
-    )
+    effect = analysis.width.inside_over_outside(gaps, 2)
+    assert effect.value == pytest.approx(1.5 - 0.5) and (effect.networks, effect.seeds, effect.df) == (3, 2, 3)
+    for since in (math.nan, 0):
+        assert math.isnan(analysis.width.inside_over_outside(gaps, since).value)
 
 
 def test_why_the_gap_at_zero_loss_is_not_told_is_said():
     gaps = pandas.DataFrame({"parameters": [1, 2] * 2, "seed": [0, 0, 1, 1], "gap": [0.0, 1.0, 0.0, 1.5]})
-    assert analysis.width.at_zero_loss(gaps.iloc[:0], 2) == ("no network has a complete search", None)
-    assert analysis.width.at_zero_loss(gaps, math.nan) == ("SGD does not bring the largest network there", None)
-    assert analysis.width.at_zero_loss(gaps, 3) == ("no such networks have a complete search", None)
-    assert analysis.width.at_zero_loss(gaps, 1) == ("only such networks have a complete search", None)
-    assert analysis.width.at_zero_loss(gaps[gaps["seed"] == 0], 2) == ("fewer than two seeds tell", None)
-    assert analysis.width.at_zero_loss(gaps, 2) == analysis.width.above_zero(pandas.Series([1.0, 1.5]))
+    told = {
+        "no network has a complete search": analysis.width.at_zero_loss(gaps.iloc[:0], 2),
+        "SGD does not bring the largest network there": analysis.width.at_zero_loss(gaps, math.nan),
+        "no such networks have a complete search": analysis.width.at_zero_loss(gaps, 3),
+        "only such networks have a complete search": analysis.width.at_zero_loss(gaps, 1),
+    }
+    assert all(found.measured == words and outcome("3a-zero", found) is None for words, found in told.items())
+    one = analysis.width.at_zero_loss(gaps[gaps["seed"] == 0], 2)
+    assert outcome("3a-zero", one) is None and one.measured == "+1.0 points; 2 networks, 1 seed"
+    assert outcome("3a-zero", analysis.width.at_zero_loss(gaps, 2)) is True
+    assert outcome("3a-zero", analysis.width.at_zero_loss(gaps.assign(gap=-gaps["gap"]), 2)) is False
 
 
-def test_differences_are_above_zero_if_their_interval_is():
-    assert analysis.width.above_zero(pandas.Series([0.4, 0.5, 0.6])) == (
-        "+0.50 points (95% +0.25 to +0.75, 3 seeds)",
-        True,
-    )
-    assert analysis.width.above_zero(pandas.Series([-0.5, 0.5, 1.5]))[1] is False
-    assert analysis.width.above_zero(pandas.Series([0.5]))[1] is None
+def test_published_gaps_are_met_where_they_were_published_and_lie_on_lines_between():
+    counts = list(analysis.width.PUBLISHED)
+    gaps = pandas.DataFrame({"parameters": counts * 3, "seed": np.repeat([0, 1, 2], 5)})
+    gaps["gap"] = analysis.width.published(gaps["parameters"])
+    assert gaps["gap"].iloc[:5].tolist() == [0.073, 0.063, 0.18, 0.19, 0.187]
+    expected = np.polyfit(np.log10(counts), list(analysis.width.PUBLISHED.values()), 1)[0]
+    assert analysis.width.published_slope(counts) == pytest.approx(expected)
+    assert 0.18 < analysis.width.published([593_210])[0] < 0.19
+    noise = 0.01 * np.random.default_rng(0).standard_normal(15)
+    near = analysis.width.against_published(gaps.assign(gap=gaps["gap"] + noise))
+    assert outcome("3a-size", near) is True
+    assert outcome("3a-size", analysis.width.against_published(gaps.assign(gap=noise))) is False
+    assert outcome("3a-size", analysis.width.against_published(gaps.assign(parameters=7))) is None
+
+
+def test_the_published_networks_are_those_of_the_widths():
+    for width, count in zip((0.25, 0.5, 1.0, 4.0, 10.0), analysis.width.PUBLISHED, strict=True):
+        assert parameter_count.parameters(Run(width=width)) == count
+
+
+def test_own_radii_are_compared_with_the_expected_one():
+    found = analysis.width.own_radii(swept(seeds=3), [0.25, 1.0], 0.1)
+    assert found.effect.value == 0 and outcome("5b-largest", found) is True
+    assert outcome("5b-largest", analysis.width.own_radii(swept(seeds=3), [0.25], 0.02)) is False
+    assert analysis.width.own_radii(swept(), [0.25, 4.0], 0.1).measured == "no complete search at width 4"
 
 
 def test_the_test_loss_is_lowered_by_the_difference():
@@ -112,7 +136,8 @@ def test_a_network_with_fewer_seeds_than_the_others_takes_none_from_the_mean_ove
     found = analysis.width.overall(analysis.gap.gaps(runs[(runs["width"] == 0.25) | (runs["seed"] == 1)]))
     found = found.set_index(["reference", "protocol"])
     assert found["partial"].tolist() == [[266_610]] * 8 and whole["partial"].tolist() == [[]] * 8
-    pandas.testing.assert_frame_equal(found.drop(columns="partial"), whole.drop(columns="partial"))
+    lists = ["partial", "effect"]
+    pandas.testing.assert_frame_equal(found.drop(columns=lists), whole.drop(columns=lists))
     assert set(found["seeds"]) == {3} and set(found["cells"]) == {1}
     assert (
         analysis.gap.left_out([266_610, 5]) == "; partial, left out: 266,610, 5 parameters"
@@ -256,35 +281,21 @@ def test_panels_of_accuracy_against_rho_say_that_a_search_is_partial():
     assert partial.lines[0].get_markerfacecolor() == "none" != done.lines[0].get_markerfacecolor()
 
 
-def test_roughness_is_the_f_ratio_of_lack_of_fit():
-    """Under a parabola with Gaussian scatter it follows F(m − 3, m(n − 1)): 1 on average here, within its error."""
-    draw, ratios = np.random.default_rng(0), []
-    for _ in range(300):
-        x = np.log(np.repeat(RHOS, 3))
-        accuracy = 90 + x - x**2 + draw.standard_normal(12)
-        runs = pandas.DataFrame({"optimizer": "sam", "width": 1, "rho": np.repeat(RHOS, 3), "accuracy": accuracy})
-        ratios.append(analysis.width.roughness(runs).iloc[0])
-    ratios, chances = pandas.DataFrame(ratios)["ratio"], pandas.DataFrame(ratios)["p"]
-    assert stats.kstest(chances, "uniform").pvalue > 1e-4
-    free = 12 - 4
-    mean, error = free / (free - 2), np.std(ratios) / 300**0.5
-    assert np.mean(ratios) == pytest.approx(mean, abs=4 * error)
+def smooth(width, off=0.0, scatter=0.02):
+    """Accuracies on a parabola in log ρ, but for so many points at ρ = 0.05."""
+    x = np.repeat((*RHOS, 0.4), 3)
+    y = 90 + 0.1 * np.log(x) - 0.05 * np.log(x) ** 2 + off * (x == 0.05) + np.tile([-scatter, 0, scatter], 5)
+    return pandas.DataFrame({"optimizer": "sam", "width": width, "rho": x, "accuracy": y})
 
 
 def test_a_jump_is_rough_and_few_rhos_say_nothing():
-    x = np.repeat((*RHOS, 0.4), 2)
-    jump = pandas.DataFrame({"optimizer": "sam", "width": 1, "rho": x, "accuracy": np.where(x == 0.05, 50, 90)})
-    jump["accuracy"] += np.tile([-0.1, 0.1], 5)
-    assert analysis.width.roughness(jump)["ratio"][0] > 1000
-    assert analysis.width.roughness(jump[jump["rho"] < 0.2]).empty
-    assert analysis.width.continuous(jump[jump["rho"] < 0.2]) == ("no network has four ρ with two seeds", None)
-    wide = jump.assign(width=2, accuracy=[90.9, 91.1] * 2 + [91.0, 90.0] + [90.9, 91.1] * 2)
-    told, holds = analysis.width.continuous(pandas.concat([jump, wide]))
-    both = analysis.width.roughness(pandas.concat([jump, wide]))
-    statistic = -2 * np.log(both["p"]).sum()  # Fisher's: χ² with two degrees of freedom a network
-    assert holds is False and told.startswith(f"F = {both['ratio'].mean():.2g} in the median of 2 networks (threshold")
-    assert told.endswith(f"Fisher's combined p of smooth trends = {stats.chi2.sf(statistic, 4):.2g}")
-    assert analysis.width.continuous(wide)[1] is True
+    assert outcome("11-smooth", analysis.width.continuous(smooth(1))) is True
+    assert outcome("11-smooth", analysis.width.continuous(smooth(1, off=1.0))) is False
+    assert outcome("11-smooth", analysis.width.continuous(pandas.concat([smooth(1, 2.0), smooth(2)]))) is False
+    assert outcome("11-smooth", analysis.width.continuous(smooth(1, scatter=0.3))) is None  # seeds scatter too much
+    few = smooth(1)
+    few = analysis.width.continuous(few[few["rho"] < 0.2])
+    assert few.measured == "no network has four ρ with two seeds" and outcome("11-smooth", few) is None
 
 
 def test_a_sweep_without_records_has_no_points_and_no_claims_to_make():

@@ -1,7 +1,6 @@
 """The project around the code: one list of pins, what the README and other pages say, nothing in git that must stay
 local."""
 
-import json
 import re
 import subprocess
 from pathlib import Path
@@ -10,11 +9,13 @@ import pytest
 import yaml
 
 from lib.core import paths
+from lib.paper.claims import CLAIMS, pages
+from lib.paper.claims.verdicts import VERDICTS
 
 TARGETS = ["setup", "figures", "test", "test-engines", "lab", "plan", "notebooks", "bench", "gpu-pack", "clean", "help"]
 DOCS = sorted((paths.ROOT / "docs").glob("*.md"))
 PAGES = [*(paths.ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *DOCS]
-VERDICT = r"\*((?:not )?(?:supported|tested))\*:((?: `[^`]+`,?)+)"  # *supported*: `claim`, `claim`
+CITED = r"\*([a-z, ]+)\*: `([^`]+)`"  # *reproduced*: `claim`
 IMAGE = re.compile(r"!\[[^]]*\]\(")
 
 
@@ -95,15 +96,38 @@ def test_a_page_names_only_files_and_targets_that_are_there(page):
     assert [link for link in links(page) if not (page.parent / link).exists()] == []
 
 
-def test_each_verdict_in_the_readme_and_the_docs_is_the_one_at_lite():
-    text = " ".join(map(prose, (paths.ROOT / "README.md", paths.ROOT / "docs" / "verdicts.md")))
-    book = json.loads((paths.ROOT / "figures/lite/claims.json").read_text(encoding="utf-8"))
-    verdicts = {name: row["verdict"] for rows in book.values() for name, row in rows.items()}
-    found = re.findall(VERDICT, text)
-    claims = [(name, verdict) for verdict, names in found for name in re.findall("`([^`]+)`", names)]
-    assert len(claims) > 20
-    assert [name for name, _ in claims] == [name for name in re.findall(r"`([\w-]+)`", text) if name in verdicts]
-    assert claims == [(name, verdicts[name]) for name, _ in claims]
+def test_what_the_claims_determine_is_written_from_them():
+    book = pages.book()
+    for page, parts in pages._parts(book).items():
+        text = page.read_text(encoding="utf-8")
+        for name, part in parts.items():
+            assert pages.filled(text, name, part) == text, f"{page.name}: run `python -m lib.paper.claims`"
+
+
+def test_each_claim_that_the_readme_cites_has_its_verdict_at_lite():
+    text = prose(paths.ROOT / "README.md")
+    verdicts = {name: row["verdict"] for rows in pages.book().values() for name, row in rows.items()}
+    cited = {name: verdict for verdict, name in re.findall(CITED, text)}
+    assert len(cited) >= 6 and cited == {name: verdicts[name] for name in cited}
+    assert [name for name in re.findall(r"`([\w-]+)`", text) if name in verdicts] == list(cited)
+
+
+def test_the_table_of_claims_is_complete():
+    book = pages.book()
+    assert {notebook: list(rows) for notebook, rows in book.items()} == {n: list(c) for n, c in CLAIMS.items()}
+    assert sum(map(len, book.values())) >= 90
+    for rows in book.values():
+        for name, row in rows.items():
+            assert row["verdict"] in VERDICTS and row["command"].startswith("python -m lib."), name
+            assert len(row["measured"].split()) <= 40 or "; " not in row["measured"], name
+            if row["verdict"] in ("reproduced", "reproduced, smaller", "contradicted"):
+                assert row["condition"] and (row["keys"] or not row["seeds"]), name
+            if row["verdict"] == "undecided":
+                assert row["takes"], name
+            if row["verdict"] == "not tested":
+                assert row["reason"], name
+            if row["low"] is not None:
+                assert row["low"] <= row["effect"] <= row["high"] and row["unit"] and row["seeds"], name
 
 
 def test_the_readme_is_short_and_shows_a_figure_first():

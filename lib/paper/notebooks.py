@@ -26,6 +26,7 @@ from PIL import Image
 
 from lib.core import paths, terminal
 from lib.paper import experiments
+from lib.paper.claims import pages
 from lib.sweep import FailedWarning
 
 FOLDER = paths.ROOT / "notebooks"
@@ -258,6 +259,9 @@ def main(arguments: list[str] | None = None) -> int:
         for error in errors:
             print(f"{parser.prog}: {error}", file=sys.stderr, flush=True)
         incomplete += [source.stem] * bool(errors)
+    if given.command == "figures" and given.preset == pages.PRESET and paths.figures() == paths.ROOT / "figures":
+        for page in pages.update():
+            print(f"{page.relative_to(paths.ROOT)}: written from the claims", flush=True)
     if incomplete and len(chosen) > 1:
         print(f"{parser.prog}: not complete, see above: {', '.join(incomplete)}", file=sys.stderr)
     return 1 if incomplete else 0

@@ -9,6 +9,7 @@ from lib.paper.analysis import (
     bouncing_network,
     bouncing_verdicts,
     convergence,
+    effects,
     fixed_rho,
     gap,
     implicit_bias,
@@ -27,6 +28,7 @@ from lib.paper.analysis import (
     stability_checks,
     stability_tables,
     student_teacher,
+    theorem_checks,
     trends,
     width,
 )
@@ -40,6 +42,7 @@ __all__ = [
     "bouncing_network",
     "bouncing_verdicts",
     "convergence",
+    "effects",
     "fixed_rho",
     "gap",
     "implicit_bias",
@@ -58,6 +61,7 @@ __all__ = [
     "stability_checks",
     "stability_tables",
     "student_teacher",
+    "theorem_checks",
     "trends",
     "width",
 ]

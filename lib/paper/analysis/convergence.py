@@ -6,6 +6,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas
 
+from lib.paper.analysis import effects
+from lib.paper.claims import Effect, Finding
+
+STRAIGHT = 0.95  # R²
+
 
 def epochs_to(curves: dict, level: float) -> float:
     """The first epoch whose training loss is at most `level`; inf if there is none."""
@@ -29,6 +34,25 @@ class Comparison(NamedTuple):
     wide: list[float]
     spread: float
     gap: float
+
+
+def straightness(table: pandas.DataFrame) -> Finding:
+    """How close to a line log₁₀ of the training loss is over the epochs, in the widest network of rows of `sweep`: R²
+    of every seed, and whether the least is above STRAIGHT."""
+    done = table[table["status"] == "done"]
+    wide = done[done["width"] == table["width"].max()]
+    if wide.empty:
+        return Finding("the widest network has no run")
+    squares = [
+        float(np.corrcoef(curves["epoch"], np.log10(curves["train_loss"]))[0, 1] ** 2) for curves in wide["curves"]
+    ]
+    words = f"R² {min(squares):.3f} to {max(squares):.3f} of {len(squares)} seeds at width {wide['width'].iloc[0]:g}"
+    return Finding(words, holds=min(squares) > STRAIGHT)
+
+
+def sooner(pair: "Comparison") -> Effect:
+    """By how many epochs the wide network reaches `level` before the narrow one."""
+    return effects.difference(pair.narrow, pair.wide, "epochs")
 
 
 def compare_widths(table: pandas.DataFrame) -> Comparison | None:

@@ -8,25 +8,12 @@ between the widest network w₁ and the narrowest w₀. Its interval is Welch's,
 """
 
 import math
-from typing import NamedTuple
 
 import pandas
-from scipy import stats
 
-from lib.paper.claims import Verdict
+from lib.paper.analysis import effects
+from lib.paper.claims import Effect, Finding
 from lib.runs import Run, parameter_count
-
-PUBLISHED = 0.107  # points, between 61 and 267 thousand parameters, read off the published Figure 3a (± 0.01 each)
-LEAST_SEEDS = 4  # fewer leave an interval that decides nothing
-
-
-class Difference(NamedTuple):
-    """Of the mean gaps of the widest and the narrowest network, in points, with its 95% interval; seeds of each."""
-
-    mean: float
-    low: float
-    high: float
-    seeds: tuple[int, int]
 
 
 def fixed_gaps(table: pandas.DataFrame) -> pandas.DataFrame:
@@ -46,27 +33,21 @@ def fixed_gaps(table: pandas.DataFrame) -> pandas.DataFrame:
     return pandas.DataFrame(rows, columns=["width", "parameters", "seed", "gap", "keys"])
 
 
-def difference(frame: pandas.DataFrame) -> Difference:
-    """By how much the gap of the widest network exceeds that of the narrowest; NaN without two seeds of each."""
-    ends = [frame["gap"][frame["parameters"] == end] for end in (frame["parameters"].max(), frame["parameters"].min())]
-    seeds = (len(ends[0]), len(ends[1]))
-    if min(seeds) < 2 or frame["parameters"].nunique() < 2:
-        return Difference(math.nan, math.nan, math.nan, seeds)
-    test = stats.ttest_ind(*ends, equal_var=False)
-    interval = test.confidence_interval()
-    return Difference(ends[0].mean() - ends[1].mean(), float(interval.low), float(interval.high), seeds)
+def difference(frame: pandas.DataFrame) -> Effect:
+    """By how much the gap of the widest network exceeds that of the narrowest; unknown for a single network."""
+    parts = [part["gap"].to_numpy() for _, part in frame.groupby("parameters")]
+    if len(parts) < 2:
+        return effects.contrast([], [], "points")
+    return effects.welch(parts[-1], parts[0], "points")
 
 
-def larger(frame: pandas.DataFrame) -> Verdict:
-    """Whether the gap is larger in the widest network. It is if the interval of the difference is above zero, and is
-    not if that lies below PUBLISHED; between the two, and with fewer than LEAST_SEEDS, the runs cannot tell."""
-    result = difference(frame)
-    if min(result.seeds) < LEAST_SEEDS or math.isnan(result.mean):
-        return f"{min(result.seeds)} seeds, at least {LEAST_SEEDS} are needed", None
-    each = "; ".join(
-        f"{mean:+.3f} points at {parameters:,} parameters"
-        for parameters, mean in frame.groupby("parameters")["gap"].mean().items()
+def larger(frame: pandas.DataFrame) -> Finding:
+    """By how much the mean gap is larger in the widest network than in the narrowest."""
+    effect = difference(frame)
+    if math.isnan(effect.value):
+        return Finding("fewer than two networks have seeds")
+    groups = frame.groupby("parameters")["gap"]
+    each = "; ".join(f"{gaps.mean():+.3f} points at {count:,} parameters, n = {len(gaps)}" for count, gaps in groups)
+    return Finding(
+        f"difference {effect.value:+.3f} points (95% {effect.low:+.3f} to {effect.high:+.3f}); {each}", effect=effect
     )
-    text = f"difference {result.mean:+.3f} points (95% {result.low:+.3f} to {result.high:+.3f}, "
-    text += f"n = {result.seeds[0]} and {result.seeds[1]}); published {PUBLISHED:+.3f}; {each}"
-    return text, True if result.low > 0 else False if result.high < PUBLISHED else None

@@ -17,7 +17,6 @@ reasons, their seed and the finite test set. A protocol removes the bias from a 
 """
 
 import itertools
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -27,7 +26,7 @@ import pandas
 from scipy import stats
 
 from lib import data
-from lib.paper.analysis.rho_search import PARTS, REFERENCES, Cell, cells, columns_of, highest
+from lib.paper.analysis.rho_search import PARTS, REFERENCES, Cell, cells, columns_of, highest, middle
 
 
 class Fold(NamedTuple):
@@ -38,6 +37,7 @@ class Fold(NamedTuple):
     report: str
 
 
+OUTCOMES = ("train_loss", "train_accuracy", "test_loss", *PARTS.values())
 PROTOCOLS = {
     "paper": (Fold(False, "all", "all"),),
     "samples": (Fold(False, "even", "odd"), Fold(False, "odd", "even")),
@@ -58,8 +58,8 @@ def gaps(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> pandas.D
     keys, of the runs that ρ was chosen from and of the reference, in one string.
 
     `lib.paper.analysis.rho_search` says which seeds count. A ρ at which SAM diverged for such a seed is open to none of
-    them, so that no such failure counts against SAM. Of equal ρ the smallest is. Cells without such a seed or ρ have no
-    row here; `summary` names them.
+    them, so that no such failure counts against SAM. The gap is the mean over equal ρ. Cells without such a seed or ρ
+    have no row here; `summary` names them.
 
     Raises ValueError for an unknown column in `by`, and for cells in which runs differ by more than ρ and seed.
     """
@@ -89,10 +89,10 @@ def _gaps(cell: Cell, reference: str) -> Iterator[dict]:
     for (protocol, folds), (i, seed) in itertools.product(PROTOCOLS.items(), enumerate(seeds)):
         on = [j for j in range(len(seeds)) if j != i or not folds[0].others]
         if on:
-            best = [highest(sam[fold.choose][:, on])[0] for fold in folds]
-            at_best = 100 * np.mean([sam[fold.report][k, i] for fold, k in zip(folds, best, strict=True)])
+            best = [highest(sam[fold.choose][:, on]) for fold in folds]
+            at_best = 100 * np.mean([sam[fold.report][k, i].mean() for fold, k in zip(folds, best, strict=True)])
             base = np.mean([sgd[fold.report][i] for fold in folds])
-            row = {"protocol": protocol, "seed": seed, "rho": _middle(rhos[best])}
+            row = {"protocol": protocol, "seed": seed, "rho": middle([middle(rhos[k]) for k in best])}
             yield row | {"sgd": base, "sam": at_best, "gap": at_best - base} | sentence | {"keys": keys[i]}
 
 
@@ -114,9 +114,9 @@ def summary(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> panda
         for reference, protocol in itertools.product(cell.references, PROTOCOLS):
             part = grouped.get((*(cell.labels[c] for c in columns_of(by)), reference, protocol), result.iloc[:0])
             low, high = interval(part["gap"])
-            row = {"seeds": len(part), "rho": _middle(part["rho"])}
+            row = {"seeds": len(part), "rho": middle(part["rho"])}
             row |= {
-                "edge": cell.edge(cell.best(reference)),
+                "edge": any(map(cell.edge, cell.tied(reference))),
                 "searched": len(cell.search(reference, "all")),
                 "complete": cell.complete(reference),
                 **part[["sgd", "sam", "gap"]].mean(),
@@ -131,17 +131,28 @@ def summary(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> panda
 def chosen(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> pandas.DataFrame:
     """The runs that the paper's protocol compares: each reference, and SAM at ρ*, for the seeds that count.
 
-    Rows of `table` with two more columns, parameters and method ("SAM" or a name of REFERENCES).
+    Rows of `table` with two more columns, parameters and method ("SAM" or a name of REFERENCES). Where several ρ are
+    equally good, one row has the means over them, their geometric mean as ρ, and all keys in one string.
     """
     parts = [table.iloc[:0].assign(parameters=0, method="").astype({"parameters": int})]
     for cell in cells(table, by):
         first, *others = cell.references
-        methods = {first: cell.reference(first), "SAM": cell.sam[cell.sam["rho"] == cell.best()]}
+        methods = {first: cell.reference(first), "SAM": _averaged(cell.sam[cell.sam["rho"].isin(cell.tied())])}
         methods |= {other: cell.reference(other) for other in others}
         for method, rows in methods.items():
             seeds = cell.seeds(method if method in REFERENCES else "SGD")
             parts.append(rows[rows["seed"].isin(seeds)].assign(parameters=cell.labels["parameters"], method=method))
     return pandas.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+
+
+def _averaged(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """One row a seed: the means of what was measured over its runs at several ρ."""
+    if not rows["seed"].duplicated().any():
+        return rows
+    means = {name: "mean" for name in OUTCOMES if name in rows}
+    others = {name: "first" for name in rows if name not in means and name != "seed"}
+    together = rows.groupby("seed", as_index=False).agg(others | means | {"rho": middle, "key": " ".join})
+    return together[rows.columns]
 
 
 def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
@@ -172,10 +183,3 @@ def left_out(partial: Sequence[int]) -> str:
     What rests on the seeds that all networks share leaves these out: else a network with its first seed would take the
     other seeds from all others."""
     return f"; partial, left out: {', '.join(f'{count:,}' for count in partial)} parameters" if partial else ""
-
-
-def _middle(rhos: Sequence[float]) -> float:
-    """The geometric mean, to the last bit where all are equal."""
-    if len(set(rhos)) == 1:
-        return next(iter(rhos))
-    return math.exp(np.mean(np.log(rhos))) if len(rhos) else math.nan

@@ -1,7 +1,7 @@
 """What the figures of Appendix C plot over the scale α, and what they say: does SAM gain by lazy training? (Figure 17)
 
-A verdict on a claim is what was measured, in words, and whether the claim holds; None where the runs do not tell, with
-what is lacking in place of the words where a record is. Tables are those of `scored`.
+A finding on a claim is what was measured, in words, and whether its condition is met. Where a record is lacking its
+words are what is lacking; runs that have not learned test nothing. Tables are those of `scored`.
 """
 
 import math
@@ -12,7 +12,8 @@ import pandas
 import torch
 
 from lib.models import linearize
-from lib.paper.claims import Verdict, lacking, mean_and_spread
+from lib.paper.analysis import effects
+from lib.paper.claims import Effect, Finding, lacking, mean_and_spread
 from lib.runs import UNRECORDED
 
 CONSTANT = 0.9  # α²·loss of the best constant answer to ten balanced classes, 1/10 for each: (1 − 1/10)² + 9/10²
@@ -94,21 +95,21 @@ def _exponent(runs: pandas.DataFrame) -> float:
 # ------------------------------------------------------------------------------------------------------------- verdicts
 
 
-def best_learning_rate(search: pandas.DataFrame, lr: float) -> Verdict:
+def best_learning_rate(search: pandas.DataFrame, lr: float) -> Finding:
     """Whether no other learning rate of the search ends with a higher accuracy than `lr`."""
     runs = zip(search["lr"], search["status"], search["accuracy"], strict=True)
     sentence = [f"{f'{accuracy:.1f}%' if status == 'done' else status} at η = {at:g}" for at, status, accuracy in runs]
     holds = search.loc[search["lr"] == lr, "accuracy"].iloc[0] >= search["accuracy"].max()
-    return _verdict(", ".join(sentence), holds, search, without=UNRECORDED)
+    return _verdict(", ".join(sentence), holds, search, without=UNRECORDED, whatever_learned=True)
 
 
-def lazy(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Verdict:
+def lazy(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Finding:
     """Whether training keeps more than LAZY of the activations in all of these runs, at one α."""
     sentence = f"activations that training changed: SGD {_changed(sgd)}, SAM {_changed(sam)}"
     return _verdict(sentence, _is_lazy(sgd).all() and _is_lazy(sam).all(), sgd, sam)
 
 
-def never_lazy(sam: pandas.DataFrame) -> Verdict:
+def never_lazy(sam: pandas.DataFrame) -> Finding:
     """Whether no run of SAM at one ρ, whatever α, keeps more than LAZY of the activations. What diverged did not stay
     where it was; but where all at the largest α did, nothing was measured."""
     sentence = f"highest stability at ρ = {sam['rho'].max():g} and any α: {sam['stability'].max():.3f}; "
@@ -117,27 +118,36 @@ def never_lazy(sam: pandas.DataFrame) -> Verdict:
     return _verdict(sentence, None if nothing else not _is_lazy(sam).any(), sam, without=UNRECORDED)
 
 
-def behind(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Verdict:
+def behind(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Finding:
     """Whether at one α SAM's mean accuracy is more than FAR points below SGD's; who did not learn is named."""
     lost = [name for name, part in (("SGD", sgd), ("SAM", sam)) if not _has_learned(part).all()]
     sentence = f"{_ahead(sgd, sam):.1f} points behind SGD" + f", where {' and '.join(lost)} did not learn" * bool(lost)
     sentence += f": {_losses(sgd, sam)}, the best constant answer's {CONSTANT}"
-    return _verdict(sentence, _ahead(sgd, sam) > FAR, sgd, sam)
+    return _verdict(sentence, _ahead(sgd, sam) > FAR, sgd, sam, effect=_points(sgd, sam))
 
 
-def learned(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Verdict:
+def rises(*parts: pandas.DataFrame) -> Finding:
+    """Whether the mean stability of activations is higher at each larger α, for every part: the runs of one optimizer
+    and ρ at all α."""
+    means = {part["label"].iloc[0]: part.groupby("alpha")["stability"].mean() for part in parts}
+    each = (f"{label} {', '.join(f'{100 * v:.3g}% at α = {a:g}' for a, v in m.items())}" for label, m in means.items())
+    return _verdict("; ".join(each), all(m.is_monotonic_increasing for m in means.values()), *parts)
+
+
+def learned(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Finding:
     """Whether all of these runs, at one α, are at least as good as the best constant answer."""
-    return _verdict(_losses(sgd, sam), _has_learned(sgd).all() and _has_learned(sam).all(), sgd, sam)
+    holds = _has_learned(sgd).all() and _has_learned(sam).all()
+    return _verdict(_losses(sgd, sam), holds, sgd, sam, whatever_learned=True)
 
 
-def near_tangent(runs: pandas.DataFrame, tangent: pandas.DataFrame) -> Verdict:
+def near_tangent(runs: pandas.DataFrame, tangent: pandas.DataFrame) -> Finding:
     """Whether all of these runs, at one α, end within NEAR of the tangent model of their seed."""
     gap = distance_to_tangent(runs, tangent)
     sentence = f"relative distance {mean_and_spread(gap)}, kernel changed by {mean_and_spread(runs['kernel_change'])}"
     return _verdict(sentence, _all_near(gap), runs, tangent)
 
 
-def keeps_sharpness(sgd: pandas.DataFrame) -> Verdict:
+def keeps_sharpness(sgd: pandas.DataFrame) -> Finding:
     """Whether the sharpness after training is the nearer to that before it, up or down, the larger α."""
     if not sgd["start_sharpness"].notna().all():
         return _verdict("the sharpness before training is not recorded", None, sgd)
@@ -147,7 +157,7 @@ def keeps_sharpness(sgd: pandas.DataFrame) -> Verdict:
     return _verdict(f"SGD off its start by a factor of {sentence}", factors.is_monotonic_decreasing, sgd)
 
 
-def distance_scales(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Verdict:
+def distance_scales(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Finding:
     """Whether over these α the distance travelled falls as 1/α by SGD, and does not depend on α by SAM at one ρ."""
     slopes = [_exponent(part) for part in (sgd, sam)]
     fitted = sorted(set(sgd["alpha"]))
@@ -156,14 +166,14 @@ def distance_scales(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Verdict:
     return _verdict(sentence, abs(slopes[0] + 1) < EXPONENT and abs(slopes[1]) < EXPONENT, sgd, sam)
 
 
-def fails_on_tangent(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Verdict:
+def fails_on_tangent(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Finding:
     """Whether on the tangent model too SAM's mean accuracy is more than FAR points below SGD's."""
     sentence = f"at radius {sam['rho'].max():g} SAM is {_ahead(sgd, sam):.1f} points behind SGD on the tangent model, "
     sentence += f"α²·training loss {sam['loss'].mean():.3g} (SGD's {sgd['loss'].mean():.3g}, untrained 1)"
-    return _verdict(sentence, _ahead(sgd, sam) > FAR, sgd, sam)
+    return _verdict(sentence, _ahead(sgd, sam) > FAR, sgd, sam, effect=_points(sgd, sam))
 
 
-def equivalent(sam: pandas.DataFrame, tangent: pandas.DataFrame) -> Verdict:
+def equivalent(sam: pandas.DataFrame, tangent: pandas.DataFrame) -> Finding:
     """Whether SAM at (α, ρ) ends within NEAR of the tangent model that SAM trains at (1, αρ)."""
     gap, travelled = distance_to_tangent(sam, tangent), (sam["alpha"] * sam["distance"]).mean()
     sentence = (
@@ -172,7 +182,7 @@ def equivalent(sam: pandas.DataFrame, tangent: pandas.DataFrame) -> Verdict:
     return _verdict(f"{sentence}{tangent['distance'].mean():.3g}", _all_near(gap), sam, tangent)
 
 
-def keeps_up(sam: pandas.DataFrame, sgd: pandas.DataFrame) -> Verdict:
+def keeps_up(sam: pandas.DataFrame, sgd: pandas.DataFrame) -> Finding:
     """Whether at one α SAM keeps more than LAZY of the activations, and its mean accuracy is less than CLOSE points
     below SGD's."""
     sentence = f"activations changed {_changed(sam)}, {_ahead(sam, sgd):+.1f} points against SGD, α²·training loss "
@@ -180,7 +190,7 @@ def keeps_up(sam: pandas.DataFrame, sgd: pandas.DataFrame) -> Verdict:
     return _verdict(f"{sentence}{sam['loss'].mean():.3g}", holds, sam, sgd)
 
 
-def no_more_effective(best: pandas.DataFrame, *runs: pandas.DataFrame) -> Verdict:
+def no_more_effective(best: pandas.DataFrame, *runs: pandas.DataFrame) -> Finding:
     """Whether linearization does not make SAM more effective: SAM gains BENEFIT over SGD at the smallest α, and nowhere
     more. It does make it so if at a larger α SAM gains over BENEFIT more than there, and than SGD. Else it is open.
 
@@ -225,10 +235,32 @@ def _changed(part: pandas.DataFrame) -> str:
     return mean_and_spread(100 * (1 - part["stability"]), "%", digits=2)
 
 
+def _points(sgd: pandas.DataFrame, sam: pandas.DataFrame) -> Effect:
+    return effects.difference(sgd["accuracy"].dropna(), sam["accuracy"].dropna(), "points")
+
+
 def _verdict(
-    sentence: str, holds: bool | None, *tables: pandas.DataFrame, without: Sequence[str] = (*UNRECORDED, "diverged")
-) -> Verdict:
+    sentence: str,
+    holds: bool | None,
+    *tables: pandas.DataFrame,
+    without: Sequence[str] = (*UNRECORDED, "diverged"),
+    effect: Effect | None = None,
+    whatever_learned: bool = False,
+) -> Finding:
+    """A finding on these runs: nothing where one is lacking, and untested where one has not learned, of which nothing
+    follows; but not where that is the question (whatever_learned)."""
     if reason := lacking(*tables, without=without):
-        return reason, None
-    one = len(set(pandas.concat(tables)["seed"])) == 1
-    return sentence + " (1 seed)" * one, None if holds is None else bool(holds)
+        return Finding(reason, untested=reason)
+    together = pandas.concat(tables)
+    one = len(set(together["seed"])) == 1
+    dead = "" if whatever_learned else _dead(together)
+    open_ = "" if holds is not None else "neither is met; more seeds"
+    holds = None if holds is None else bool(holds)
+    return Finding(sentence + " (1 seed)" * one, holds, effect, untested=dead, undecided=open_)
+
+
+def _dead(runs: pandas.DataFrame) -> str:
+    """Which of these runs have not learned, in words; empty for none."""
+    lost = runs[runs["status"] == "not learned"]
+    names = dict.fromkeys(f"{row.label} at α = {row.alpha:g}" for row in lost.itertuples())
+    return f"not learned: {', '.join(names)}" if names else ""

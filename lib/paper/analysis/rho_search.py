@@ -26,7 +26,7 @@ TIE = 1e-9
 def highest(accuracies: np.ndarray) -> np.ndarray:
     """Which rows, one a ρ in ascending order, have the highest mean over their columns, the seeds: several if equal.
 
-    Whatever chooses ρ* takes the first of these, so that no two results rest on different radii of equal mean.
+    Whatever rests on ρ* takes the mean over these, so that no result depends on which of equal radii is taken.
 
     >>> import numpy as np
     >>> highest(np.array([[0.9, 0.8], [0.9, 0.9]])).tolist()  # rows are radii, columns seeds
@@ -34,6 +34,17 @@ def highest(accuracies: np.ndarray) -> np.ndarray:
     """
     means = np.mean(accuracies, axis=1)
     return np.flatnonzero(means >= means.max() - TIE)
+
+
+def middle(rhos: Sequence[float]) -> float:
+    """The geometric mean, to the last bit where all are equal; NaN of none.
+
+    >>> round(middle([0.05, 0.2]), 3)
+    0.1
+    """
+    if len(set(rhos)) == 1:
+        return next(iter(rhos))
+    return math.exp(np.mean(np.log(rhos))) if len(rhos) else math.nan
 
 
 @dataclass(frozen=True)
@@ -79,15 +90,21 @@ class Cell:
         seeds = self.seeds(reference)
         return accuracy.reindex(columns=seeds).dropna() if seeds else accuracy.iloc[:0, :0]
 
-    def best(self, reference: str = "SGD") -> float:
-        """ρ* by the paper's protocol; NaN if there is none."""
+    def tied(self, reference: str = "SGD") -> list[float]:
+        """ρ* by the paper's protocol, ascending: several where their means are equal, none without a search."""
         search = self.search(reference, "all")
-        return search.index[highest(search.to_numpy())[0]] if search.size else math.nan
+        return search.index[highest(search.to_numpy())].tolist() if search.size else []
+
+    def best(self, reference: str = "SGD") -> float:
+        """ρ* by the paper's protocol, the geometric mean of equal ones; NaN if there is none."""
+        return middle(self.tied(reference))
 
     def alone(self) -> dict[int, float]:
-        """The ρ that each seed that counts against SGD chooses by itself."""
+        """The ρ that each seed that counts against SGD chooses by itself, the geometric mean of equal ones."""
         search = self.search("SGD", "all")
-        return {seed: search.index[highest(search[[seed]].to_numpy())[0]] for seed in search} if search.size else {}
+        if not search.size:
+            return {}
+        return {seed: middle(search.index[highest(search[[seed]].to_numpy())]) for seed in search}
 
     def edge(self, rho: float) -> bool:
         """Whether ρ is the smallest or the largest that the table asks for, so that a better one may lie beyond."""

@@ -11,7 +11,7 @@ import numpy as np
 import pandas
 
 from lib.models import masking
-from lib.paper.analysis import gap, trends
+from lib.paper.analysis import effects, gap, trends
 from lib.paper.analysis.rho_search import PARTS, cells
 from lib.paper.analysis.sparsity_networks import (
     CELL,
@@ -22,9 +22,10 @@ from lib.paper.analysis.sparsity_networks import (
     unfinished,
     with_lacks,
 )
-from lib.paper.claims import Verdict, mean_and_spread
+from lib.paper.claims import Effect, Finding, mean_and_spread
 
 UNBIASED = "both"  # the protocol of `gap.PROTOCOLS` without selection bias
+PER_TEN = "points for every 10% removed"
 
 
 def sparse_gaps(table: pandas.DataFrame) -> pandas.DataFrame:
@@ -72,96 +73,134 @@ def _sentence(t: trends.Trend) -> str:
     return f"{10 * t.slope:+.2g} points for every 10% removed{spread}, {test}, {t.seeds} seed{'s' * (t.seeds != 1)}"
 
 
-def grows(table: pandas.DataFrame, pruner: str = "random") -> Verdict:
-    """Whether the gap grows with the sparsity, of a table of `sweep` of networks of one count (Figures 7, 14, 15)."""
-    sentence = described(table, pruner)
-    return sentence, None if unfinished(judged_runs(table, pruner)) else trends.grows(trend(sparse_gaps(table), pruner))
+def _tens(result: pandas.DataFrame, pruner: str, most: float = SPARSEST) -> pandas.DataFrame:
+    """The rows that a trend is judged on, with the share removed in units of 10% (`tens`)."""
+    rows = _complete(result, pruner)
+    return rows[rows["removed"] <= most].assign(tens=rows["removed"] / 10)
 
 
-def steeper(result: pandas.DataFrame) -> pandas.Series:
-    """How much steeper the gap rises with SNIP than with random masks, for each seed: its slope over the share removed
-    (points a percent, least squares), minus theirs. From rows of `gaps`; only seeds that all of the networks have."""
-    random, snip = (
-        _complete(result, pruner)
-        .query("removed <= @SPARSEST")
-        .pivot_table(index="seed", columns="removed", values="gap")
-        for pruner in masking.UNSTRUCTURED
-    )
-    more = (snip - random).dropna()  # slopes are linear in the gaps
-    if more.empty or more.shape[1] < 2:
-        return pandas.Series(dtype=float)
-    return pandas.Series(np.polyfit(more.columns.to_numpy(float), more.to_numpy().T, 1)[0], index=more.index)
+def grows(table: pandas.DataFrame, pruner: str = "random") -> Finding:
+    """The slope of the gap over the share removed, of a table of `sweep` of networks of one count (Figures 7, 14, 15),
+    without selection bias."""
+    effect = effects.slope(_tens(sparse_gaps(table), pruner), unit=PER_TEN, over="tens", log=False, pooled=False)
+    words = f"{_stated(effect)}{described(table, pruner)}"
+    return Finding(words, effect=effect, untested=unfinished(judged_runs(table, pruner)))
 
 
-def clearer(table: pandas.DataFrame) -> Verdict:
-    """Whether the trend is clearer with SNIP: the gap grows, and by more for each percent than with random masks.
+def _stated(effect: Effect) -> str:
+    return "" if math.isnan(effect.value) else f"{effect}; "
 
-    The second is so where Student's 95% interval over seeds of `steeper` is above zero. The claim fails where it is
-    below, or where no growth is found with SNIP. Growth and an interval that holds zero leave it open (None): with
-    three seeds that is no finding. τ measures no clearness: it stops at 1, and of two equal trends one has the larger.
-    """
+
+def steeper(result: pandas.DataFrame) -> Effect:
+    """How much steeper the gap rises with SNIP than with random masks: its slope over the share removed minus theirs,
+    from rows of `gaps`; the dense network, where both begin, cancels. Only sparsities that both have."""
+    groups = [dict(list(_tens(result, pruner).groupby("tens")["gap"])) for pruner in masking.UNSTRUCTURED]
+    random, snip = groups
+    shared = sorted(set(random) & set(snip))
+    weights = effects.slope_weights(shared, log=False)
+    if weights is None:
+        return effects.contrast([], [], PER_TEN)
+    pairs = [
+        (values[x], sign * w)
+        for values, sign in ((snip, 1), (random, -1))
+        for x, w in zip(shared, weights, strict=True)
+        if x
+    ]
+    effect = effects.contrast([values for values, _ in pairs], [weight for _, weight in pairs], PER_TEN)
+    wide = [
+        _tens(result, p).pivot_table(index="seed", columns="tens", values="gap")[shared] for p in masking.UNSTRUCTURED
+    ]
+    return effects.with_seeds(effect, (wide[1] - wide[0]).dropna() @ weights, pooled=False)
+
+
+def clearer(table: pandas.DataFrame) -> Finding:
+    """Whether the trend is clearer with SNIP: the gap grows with SNIP, and by more for each percent than with random
+    masks. The effect is the weaker of the two. τ measures no clearness: it stops at 1, and of two equal trends one has
+    the larger."""
     result, judged = sparse_gaps(table), judged_runs(table, *masking.UNSTRUCTURED)
-    more, up = steeper(result), trends.grows(trend(result, "snip"))
-    low, high = gap.interval(more)
-    sentence = f"SNIP: {_described(result, 'snip')}"
-    if len(more) > 1:
-        sentence += f"; SNIP's slope minus that of random masks: {10 * more.mean():+.2g} points for every 10% removed"
-        sentence += f" (95% {10 * low:+.2g} to {10 * high:+.2g})"
-    if len(more) < 2:
-        sentence += "; fewer than two seeds have both slopes"
-    elif up and low <= 0 <= high:
-        sentence += ", which leaves open whose is larger"
-    open_ = unfinished(judged) or up is None or len(more) < 2 or (up and low <= 0 <= high)
-    return with_lacks(sentence, judged), None if open_ else bool(up and low > 0)
+    up = effects.slope(_tens(result, "snip"), unit=PER_TEN, over="tens", log=False, pooled=False)
+    more = steeper(result)
+    words = "" if math.isnan(more.value) else f"SNIP's slope minus that of random masks {more}; "
+    words += f"SNIP: {_stated(up)}{_described(result, 'snip')}"
+    return Finding(with_lacks(words, judged), effect=effects.weakest([up, more]), untested=unfinished(judged))
 
 
-def size(table: pandas.DataFrame) -> Verdict:
-    """Whether the paper's gap grows by random pruning as the paper reads it: from about 0.4 points in the dense network
-    to about 0.9 at 94%. The growth has to be real, and both ends within a factor of two."""
+def size(table: pandas.DataFrame) -> Finding:
+    """How much larger the paper's gap is at 94% sparsity, by random pruning, than in the dense network."""
     judged = judged_runs(table, "random")
     judged = judged[(judged["sparsity"] == 0) | (judged["sparsity"] >= 0.93)]
     if not judged["sparsity"].any():
-        return "no network here is pruned to 94%", None
+        return Finding("no network here is pruned to 94%")
     rows = _complete(sparse_gaps(judged), "random", "paper")
-    by_seed = rows.assign(sparse=rows["removed"] > 0).pivot_table(index="seed", columns="sparse", values="gap")
-    by_seed = by_seed.reindex(columns=[False, True]).dropna()
-    if len(by_seed) < 2:
-        return with_lacks("fewer than two seeds are in the dense network and in that of 94%", judged), None
-    low, high = gap.interval(by_seed[True] - by_seed[False])
-    sentence = f"{mean_and_spread(by_seed[False], 'points')} dense, {mean_and_spread(by_seed[True], 'points')} at 94%; "
-    sentence += f"the difference is in {low:+.2f} to {high:+.2f} (95%)"
-    dense, sparse = by_seed.mean()
-    holds = bool(low > 0 and 0.2 <= dense <= 0.8 and 0.45 <= sparse <= 1.8)
-    return with_lacks(sentence, judged), None if unfinished(judged) else holds
+    sparse, dense = rows["gap"][rows["removed"] > 0], rows["gap"][rows["removed"] == 0]
+    effect = effects.difference(sparse, dense, "points")
+    if math.isnan(effect.value):
+        return Finding(with_lacks("the dense network or that of 94% has no seed", judged), untested=unfinished(judged))
+    words = f"{effect}: {mean_and_spread(dense, 'points')} dense, {mean_and_spread(sparse, 'points')} at 94%"
+    return Finding(with_lacks(words, judged), effect=effect, untested=unfinished(judged))
+
+
+def trainable(table: pandas.DataFrame) -> Finding:
+    """How much lower SGD's training loss is with SNIP than with random masks, at the same sparsities (decades)."""
+    judged = judged_runs(table, *masking.UNSTRUCTURED)
+    sgd = judged[(judged["optimizer"] == "sgd") & (judged["sparsity"] > 0) & (judged["status"] == "done")]
+    losses = np.log10(sgd.set_index(["sparsity", "pruner"])["train_loss"].astype(float)).groupby(level=[0, 1])
+    groups = {key: part.to_numpy() for key, part in losses}
+    shared = sorted({s for s, _ in groups if {(s, p) for p in masking.UNSTRUCTURED} <= set(groups)})
+    signs = {"random": 1, "snip": -1}
+    values = [groups[s, p] for s in shared for p in signs]
+    effect = effects.contrast(values, [sign / len(shared) for _ in shared for sign in signs.values()], "decades")
+    each = ", ".join(
+        f"{np.mean(groups[s, 'random']) - np.mean(groups[s, 'snip']):+.2f} at {100 * s:.0f}%" for s in shared
+    )
+    words = f"log₁₀ of the training losses, random over SNIP: {effect}; {each}" if shared else "no sparsity has both"
+    return Finding(with_lacks(words, judged), effect=effect, untested=unfinished(judged))
+
+
+def restores(sparse: pandas.DataFrame, dense: pandas.DataFrame) -> Finding:
+    """The mean gap of sparse networks minus that of their dense parents, of equal weight, by the paper's protocol.
+
+    sparse: a table of networks of one count; dense: one of unpruned networks, of which those of the same widths count.
+    """
+    judged = judged_runs(sparse, *masking.UNSTRUCTURED)
+    rows = sparse_gaps(judged).query("protocol == 'paper' and complete and removed > 0")
+    parents = gap.gaps(dense).query("protocol == 'paper' and complete and reference == 'SGD'")
+    widths = sorted(set(rows["width"]) & set(parents["width"]))
+    values, weights = [], []
+    for width in widths:
+        pruned = [part.to_numpy() for _, part in rows[rows["width"] == width].groupby("pruner")["gap"]]
+        values += [*pruned, parents["gap"][parents["width"] == width].to_numpy()]
+        weights += [1 / len(pruned) / len(widths)] * len(pruned) + [-1 / len(widths)]
+    effect = effects.contrast(values, weights, "points")
+    words = f"sparse minus dense {effect}; widths {', '.join(f'{w:g}' for w in widths)}" if widths else "no pair"
+    return Finding(with_lacks(words, judged), effect=effect, untested=unfinished(judged))
 
 
 def advantage(table: pandas.DataFrame) -> pandas.DataFrame:
     """How much better SGD is in sparse networks than in the dense one of as many parameters, one row a pruner.
 
-    points: of test accuracy, the mean over sparsities up to SPARSEST for each seed, then over seeds; low, high: its 95%
-    interval (Student's t over seeds). each: the points at each sparsity, in words; even, odd: those on either half of
-    the test samples, which the interval takes as given. cells: in how many sparse networks; lacking: how many networks
-    are not complete, the dense one included. Only seeds that all these networks have. NaN without the dense one or a
-    sparse one.
+    points: of test accuracy, the mean over sparsities up to SPARSEST; low, high: its 95% interval by the variance
+    pooled over the networks, and the whole as `effect`. each: the points at each sparsity, in words; even, odd: those
+    on either half of the test samples, which the interval takes as given. cells: in how many sparse networks; lacking:
+    how many networks are not complete, the dense one included. NaN without the dense one or a sparse one.
     """
     rows = []
     sparse = table[(table["sparsity"] > 0) & (100 * table["sparsity"] <= SPARSEST)]
     for pruner in dict.fromkeys(sparse["pruner"]):
         judged = judged_runs(table, pruner)
         more = {part: _over_dense(judged, part) for part in PARTS}
-        of_seeds = more["all"].mean(axis=1)
-        low, high = gap.interval(of_seeds)
-        each = ", ".join(f"{points:+.2f} at {removed:.0f}%" for removed, points in more["all"].mean().items())
-        row = {"pruner": pruner, "points": of_seeds.mean(), "low": low, "high": high, "each": each}
-        row |= {part: more[part].mean(axis=1).mean() for part in ("even", "odd")}
-        rows.append(row | {"cells": more["all"].shape[1], "lacking": len(incomplete(judged))})
-    return pandas.DataFrame(
-        rows, columns=["pruner", "points", "low", "high", "each", "even", "odd", "cells", "lacking"]
-    )
+        effect, points = more["all"]
+        each = ", ".join(f"{value:+.2f} at {removed:.0f}%" for removed, value in points.items())
+        row = {"pruner": pruner, "points": effect.value, "low": effect.low, "high": effect.high, "each": each}
+        row |= {part: more[part][0].value for part in ("even", "odd")}
+        rows.append(row | {"cells": len(points), "lacking": len(incomplete(judged)), "effect": effect})
+    columns = ["pruner", "points", "low", "high", "each", "even", "odd", "cells", "lacking", "effect"]
+    return pandas.DataFrame(rows, columns=columns)
 
 
-def _over_dense(judged: pandas.DataFrame, part: str) -> pandas.DataFrame:
-    """Points of SGD over the dense network on a part of the test samples, seeds × % removed, of complete networks."""
+def _over_dense(judged: pandas.DataFrame, part: str) -> tuple[Effect, dict[float, float]]:
+    """Points of SGD over the dense network on a part of the test samples, of complete networks: their mean, and those
+    at each % removed."""
     accuracy = {
         100 * cell.labels["sparsity"]: 100 * cell.reference("SGD").set_index("seed")[PARTS[part]].loc[cell.seeds("SGD")]
         for cell in cells(judged, CELL)
@@ -169,45 +208,46 @@ def _over_dense(judged: pandas.DataFrame, part: str) -> pandas.DataFrame:
     }
     dense = accuracy.pop(0.0, None)
     if dense is None or not accuracy:
-        return pandas.DataFrame(dtype=float)
-    return pandas.DataFrame(accuracy).sort_index(axis=1).sub(dense, axis=0).dropna()
+        return effects.contrast([], [], "points"), {}
+    weights = [1 / len(accuracy)] * len(accuracy) + [-1.0]
+    effect = effects.contrast([*accuracy.values(), dense], weights, "points")
+    return effect, {removed: values.mean() - dense.mean() for removed, values in sorted(accuracy.items())}
 
 
-def better(result: pandas.DataFrame) -> Verdict:
-    """Whether the 95% interval is above zero in every row of `advantage`, of all families together, which a column
-    `network` may name. One complete row whose interval is below zero refutes it, whatever the others lack."""
+def better(result: pandas.DataFrame) -> Finding:
+    """The weakest effect of the rows of `advantage`, of all families together, which a column `network` may name."""
     known = result.dropna(subset=["low", "high"])
-    sentence = f"the 95% interval is above zero in {(known['low'] > 0).sum()} of {len(result)} cases, below in "
-    sentence += f"{(known['high'] < 0).sum()}"
+    words = f"the 95% interval is above zero in {(known['low'] > 0).sum()} of {len(result)} cases, below in "
+    words += f"{(known['high'] < 0).sum()}"
     for row in known.itertuples():
         case = f"{row.network}, {row.pruner}" if "network" in known else row.pruner
-        sentence += f"; {case} {row.points:+.2f} points ({row.low:+.2f} to {row.high:+.2f}): {row.each}; "
-        sentence += f"{row.even:+.2f} on even and {row.odd:+.2f} on odd test samples"
+        words += f"; {case} {row.points:+.2f} points ({row.low:+.2f} to {row.high:+.2f}): {row.each}; "
+        words += f"{row.even:+.2f} on even and {row.odd:+.2f} on odd test samples"
     partial = result["lacking"] > 0
-    few = ~partial & result["low"].isna()
-    for rows, what in ((partial, "not complete"), (few, "complete with fewer than two seeds")):
-        sentence += f"; {rows.sum()} of them {what}" * bool(rows.any())
-    if (known["high"][known["lacking"] == 0] < 0).any():
-        return sentence, False
-    return sentence, None if result.empty or partial.any() or few.any() else bool((known["low"] > 0).all())
+    against = known[(known["lacking"] == 0) & (known["high"] < 0)]  # which refutes it, whatever others lack
+    lacks = f"{partial.sum()} of {len(result)} cases are not complete" if partial.any() or result.empty else ""
+    some = list(against["effect"] if len(against) else result["effect"])
+    effect = effects.weakest(some) if some else None
+    return Finding("; ".join(filter(None, (words, lacks))), effect=effect, untested="" if len(against) else lacks)
 
 
-def structured(table: pandas.DataFrame) -> Verdict:
-    """Whether the 95% interval of SAM's mean gap in networks with an N:M pattern is above zero; how it differs from the
-    gap with masks of their count is told."""
-    wide = sparse_gaps(table).query("protocol == @UNBIASED and complete")
-    wide = wide.pivot_table(index="seed", columns=list(CELL), values="gap").dropna()
-    pattern = wide.columns.get_level_values("pruner").isin(list(masking.PATTERNS))
-    if unfinished(table) or len(wide) < 2 or pattern.all() or not pattern.any():
-        return unfinished(table) or "fewer than two seeds are in all networks, with a pattern and without", None
-    with_one, without = wide.loc[:, pattern].mean(axis=1), wide.loc[:, ~pattern].mean(axis=1)
-    parts = {"with a pattern": with_one, "without": without, "difference": with_one - without}
-    intervals = {name: gap.interval(part) for name, part in parts.items()}
-    sentence = "; ".join(
-        f"{name} {part.mean():+.2f} points (95% {intervals[name][0]:+.2f} to {intervals[name][1]:+.2f})"
-        for name, part in parts.items()
-    )
-    return with_lacks(f"{sentence}; {len(wide)} seeds", table), bool(intervals["with a pattern"][0] > 0)
+def structured(table: pandas.DataFrame) -> Finding:
+    """SAM's mean gap in networks with an N:M pattern; how it differs from that with masks of their count is told."""
+    rows = sparse_gaps(table).query("protocol == @UNBIASED and complete")
+    groups = {cell: part["gap"].to_numpy() for cell, part in rows.groupby(list(CELL))}
+    pattern = np.array([pruner in masking.PATTERNS for _, _, pruner in groups])
+    if unfinished(table) or not len(groups) or pattern.all() or not pattern.any():
+        return Finding("no network with a pattern, or none without", untested=unfinished(table) or "no such networks")
+    shares = {"with a pattern": pattern / pattern.sum(), "without": ~pattern / (~pattern).sum()}
+    shares["difference"] = shares["with a pattern"] - shares["without"]
+    wide, parts = rows.pivot_table(index="seed", columns=list(CELL), values="gap")[list(groups)].dropna(), {}
+    for name, weights in shares.items():
+        used = np.flatnonzero(weights)
+        effect = effects.contrast([list(groups.values())[i] for i in used], weights[used], "points")
+        parts[name] = effects.with_seeds(effect, wide @ weights, pooled=False)
+    words = "; ".join(f"{name} {part}" for name, part in parts.items())
+    seeds = parts["difference"].seeds
+    return Finding(with_lacks(f"{words}; {seeds} seeds", table), effect=parts["with a pattern"])
 
 
 def _complete(result: pandas.DataFrame, pruner: str, protocol: str = UNBIASED) -> pandas.DataFrame:

@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lib import data
 from lib.models import masking, pruning
+from lib.paper.claims import Finding
 from lib.runs import Run, parameter_count, records
 
 # Sparse tensor cores take 2 of every 4 inputs at twice the dense rate in half precision and know no other pattern, so
@@ -129,10 +130,10 @@ def measured(table: pandas.DataFrame) -> pandas.DataFrame:
     return pandas.DataFrame(rows, columns=["width", "sparsity", "pruner", "measured"])
 
 
-def relieves(times: pandas.DataFrame) -> tuple[str, bool | None]:
+def relieves(times: pandas.DataFrame) -> Finding:
     """Whether a kernel for sparse rows takes less time than the dense parent's product at every sparsity, in words and
-    as a verdict; times: rows as of `seconds`, named by the network. None where that is within MARGIN, as such times
-    differ from one moment to the next."""
+    whether it does; times: rows as of `seconds`, named by the network. Undecided within MARGIN, as such times differ
+    from one moment to the next."""
     rows, small, masked = (
         times[kernel] / times[beside]
         for kernel, beside in (("sparse rows", "dense"), ("sparse rows", "small dense"), ("masked", "dense"))
@@ -142,7 +143,8 @@ def relieves(times: pandas.DataFrame) -> tuple[str, bool | None]:
     sentence = f"by sparse rows a product takes, in times of the dense parent's, {sentence}; of a small dense one's "
     sentence += f"{small.min():.2g} to {small.max():.2g}; by the dense kernel after masking {masked.min():.2g} to "
     sentence += f"{masked.max():.2g} of the parent's; timed while this was computed, on one core of {processor}"
-    return sentence, None if 1 / MARGIN < rows.max() < MARGIN else bool(rows.max() < 1)
+    close = "the largest ratio is too close to 1" if 1 / MARGIN < rows.max() < MARGIN else ""
+    return Finding(sentence, None if close else bool(rows.max() < 1), undecided=close)
 
 
 def product_seconds(inputs: int, outputs: int, kept: float, *, batch: int = 128, repeats: int = 30) -> pandas.Series:

@@ -3,12 +3,8 @@
 A cell is a width, a sparsity and a pruner; that of the dense network is called "dense" and is where every pruner
 begins.
 
-A verdict on a claim is what was measured, in words, and whether the claim holds. It holds or not for networks up to
-SPARSEST, and only once all of their runs have records: the last of them could reverse what the others say. It is None
-until then, and where even complete records could not reject at `trends.LEVEL` whatever they said.
-
-Intervals and tests are over seeds, taken for independent, with the test samples given: `tests/test_analysis_null.py`
-shows how much too often such find something where SAM does nothing.
+A finding on a claim is what was measured, in words, and the effect with its interval. It speaks of networks up to
+SPARSEST, and is untested until all of their runs have records: the last of them could reverse what the others say.
 """
 
 import pandas

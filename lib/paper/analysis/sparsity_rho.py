@@ -1,7 +1,7 @@
 """Does the best radius of a sparse network depend on which weights remain? (Figures 8 and 16)
 
-Each seed chooses ρ* for each network by itself; whether networks differ by more than seeds do is told by a permutation
-test. Verdicts are as in `lib.paper.analysis.sparsity_networks`.
+Each seed chooses ρ* for each network by itself. How far networks differ beyond what seeds do is judged by an interval;
+a permutation test is told beside it. Findings are as in `lib.paper.analysis.sparsity_networks`.
 """
 
 import math
@@ -12,10 +12,10 @@ import pandas
 from scipy import stats
 
 from lib.models import masking
-from lib.paper.analysis import trends
+from lib.paper.analysis import effects
 from lib.paper.analysis.rho_search import cells
 from lib.paper.analysis.sparsity_networks import CELL, judged_runs, labelled, unfinished, with_lacks
-from lib.paper.claims import Verdict
+from lib.paper.claims import Finding
 
 SHUFFLES = 20_000  # orders of all seeds but one are all tried if they are no more, else so many are drawn
 
@@ -83,20 +83,13 @@ def differ(result: pandas.DataFrame) -> Difference:
     return Difference(float(test.pvalue), least, chosen, cells, seeds)
 
 
-def depends(table: pandas.DataFrame) -> Verdict:
-    """Whether ρ* depends on which weights remain (Figures 8, 16)."""
+def varies(table: pandas.DataFrame) -> Finding:
+    """How far ρ* differs between networks beyond what seeds differ (Figures 8, 16), in decades; each seed chooses."""
     judged = judged_runs(table, *masking.PRUNERS)
-    result = differ(choices(judged))
-    tells = not unfinished(judged) and result.least <= trends.LEVEL
-    return with_lacks(str(result), judged), result.p <= trends.LEVEL if tells else None
-
-
-def same(table: pandas.DataFrame) -> Verdict:
-    """Whether ρ* is one for all networks (Figure 8). That a test finds no difference does not say so, and that ρ*
-    differs on a mean over few seeds is no finding: between the two the claim counts as not tested."""
-    judged = judged_runs(table, *masking.PRUNERS)
-    result = differ(choices(judged))
-    if unfinished(judged) or result.seeds < 2:
-        return with_lacks(str(result), judged), None
-    holds = True if len(result.chosen) == 1 else False if result.p <= trends.LEVEL else None
-    return with_lacks(str(result), judged), holds
+    result = choices(judged)
+    logs = [np.log10(part.to_numpy(float)) for _, part in result.groupby(list(CELL))["value"]]
+    effect = effects.spread(logs, "decades")
+    words = with_lacks(str(differ(result)), judged)
+    if not math.isnan(effect.value):
+        words = f"root mean square {effect.value:.2f} decades (95% {effect.low:.2f} to {effect.high:.2f}); {words}"
+    return Finding(words, effect=effect, untested=unfinished(judged))

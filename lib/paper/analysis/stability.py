@@ -12,9 +12,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas
+from scipy import stats
 
+from lib.paper.analysis import effects
 from lib.paper.analysis import stability_tables as tables
-from lib.paper.claims import mean_and_spread
+from lib.paper.claims import Effect, Finding, mean_and_spread
 from lib.runs import UNRECORDED
 
 THRESHOLDS = (0.01, 0.03)  # on the mean squared residual ‖f − y‖²; always predicting 0 scores 1
@@ -49,40 +51,42 @@ def _pairs(table, column, of):
     return pandas.DataFrame(rows, columns=["rho", "seed", "ratio", "loss"])
 
 
-def smaller(pairs: pandas.DataFrame, threshold: float, *, every: bool = False) -> bool | None:
-    """Whether all ratios of networks whose losses are below `threshold` are below 1; None where there is none, and with
-    `every` also where some pair cannot be judged."""
+def smaller(pairs: pandas.DataFrame, threshold: float) -> Effect:
+    """log₁₀ of the ratios of networks whose losses are below `threshold`: their mean over ρ, by the variance pooled
+    over ρ. Of the ρ those that most seeds have, so that a first seed of another one does not count as much."""
     judged = pairs[(pairs["loss"] < threshold) & pairs["ratio"].notna()]
-    if judged.empty or (every and len(judged) < len(pairs)):
-        return None
-    return bool((judged["ratio"] < 1).all())
+    groups = [np.log10(part.to_numpy(float)) for _, part in judged.groupby("rho")["ratio"]]
+    groups = [group for group in groups if len(group) == max(map(len, groups))]
+    return effects.contrast(groups, [1 / max(1, len(groups))] * len(groups), "decades")
 
 
-def comparisons(table: pandas.DataFrame) -> Iterator[tuple[str, str, bool | None]]:
-    """For each claim that something is smaller: its name, what is measured, and whether it holds of all its pairs."""
-    over = {name: over_sgd(table, name) for name in tables.QUANTITIES}
+def falls(table: pandas.DataFrame, column: str, threshold: float) -> Effect:
+    """The slope of log₁₀ of a quantity over log₁₀ ρ, of SAM's networks whose loss is below `threshold`."""
+    done = tables.settled(tables.measured(table))
+    judged = done[(done["rho"] > 0) & (done["sample_loss"] < threshold)]
+    judged = judged.assign(log=np.log10(judged[column].astype(float)))
+    return effects.slope(judged, "log", "decades a decade", over="rho")
+
+
+def comparisons(table: pandas.DataFrame) -> Iterator[tuple[str, Finding]]:
+    """For each claim that something is smaller, or falls: its name and what is found. Of the two THRESHOLDS, and of
+    several quantities, the effect is the weakest."""
     pairs = {
-        "2ab-flatter": {"a over that of SGD": over["a"]},
-        "2c-uniform": {"s₂ over that of SGD": over["s2"]},
-        "2c-falls": {"s₂ over that at the next smaller ρ": over_previous(table, "s2")},
-        "2-higher": {"s₃ over that of SGD": over["s3"], "s₄ over that of SGD": over["s4"]},
+        "2ab-flatter": {"a over that of SGD": "a"},
+        "2c-uniform": {"s₂ over that of SGD": "s2"},
+        "2-higher": {"s₃ over that of SGD": "s3", "s₄ over that of SGD": "s4"},
     }
     for name, each in pairs.items():
-        if any(map(len, each.values())):
-            text = "; ".join(f"{what}, {describe_pairs(some)}" for what, some in each.items())
-            yield (
-                name,
-                *_agreed(
-                    f"{text}; {describe_networks(table)}",
-                    lambda threshold, n=name, e=each: _all(e, threshold, n == "2c-falls"),
-                ),
-            )
-
-
-def _all(pairs, threshold, every):
-    """Whether all are smaller: False for one that is not, else None for one that is not judged."""
-    each = [smaller(some, threshold, every=every) for some in pairs.values()]
-    return False if False in each else None if None in each else True
+        over = {what: over_sgd(table, column) for what, column in each.items()}
+        if any(map(len, over.values())):
+            text = "; ".join(f"{what}, {describe_pairs(some)}" for what, some in over.items())
+            some = [smaller(one, threshold) for one in over.values() for threshold in THRESHOLDS]
+            yield name, Finding(f"{text}; {describe_networks(table)}", effect=effects.weakest(some, sign=-1))
+    for name, column in {"2-a-falls": "a", "2c-falls": "s2", "2-s3-falls": "s3", "2-s4-falls": "s4"}.items():
+        some = [falls(table, column, threshold) for threshold in THRESHOLDS]
+        if not all(np.isnan(effect.value) for effect in some):
+            text = f"over that at the next smaller ρ, {describe_pairs(over_previous(table, column))}"
+            yield name, Finding(f"{text}; {describe_networks(table)}", effect=effects.weakest(some, sign=-1))
 
 
 def describe_pairs(pairs: pandas.DataFrame) -> str:
@@ -105,19 +109,10 @@ def describe_networks(table: pandas.DataFrame) -> str:
     return ", ".join([f"from {len(done)} of {len(table)} networks (ρ = {rhos}; seeds {seeds})", *lost])
 
 
-def _agreed(text, outcome):
-    """The text, and the outcome if it is the same by all THRESHOLDS; else None, and the text says what each gives."""
-    by = {threshold: outcome(threshold) for threshold in THRESHOLDS}
-    if len(set(by.values())) == 1:
-        return text, by[THRESHOLDS[0]]
-    names = {True: "supported", False: "not supported", None: "not tested"}
-    each = ", ".join(f"with {threshold:g} {names[holds]}" for threshold, holds in by.items())
-    return f"{text}; the thresholds disagree: {each}", None
-
-
-def zero_loss(table: pandas.DataFrame) -> tuple[str, bool | None]:
+def zero_loss(table: pandas.DataFrame) -> Finding:
     """What is measured of "all networks are trained to near zero loss", and whether it holds: not where one diverged or
-    did not get there; None while others are missing or, not there yet, had fewer epochs than the paper's."""
+    did not get there by all THRESHOLDS; undecided while the thresholds disagree, others are missing, or one that is not
+    there yet had fewer epochs than the paper's."""
     done, status = tables.measured(table), table["status"]
     loss, short = done["sample_loss"], done["epochs"] < PAPER_EPOCHS
 
@@ -131,35 +126,69 @@ def zero_loss(table: pandas.DataFrame) -> tuple[str, bool | None]:
     text = f"mean squared residual {loss.min():.2g} to {loss.max():.2g} (always predicting 0 scores 1): {counts} of "
     text += f"{len(done)} networks"
     text += f"; {short.sum()} of them had fewer epochs than the paper's {PAPER_EPOCHS}" if short.any() else ""
-    return _agreed(f"{text}; {describe_networks(table)}", outcome)
+    return _agreed(f"{text}; {describe_networks(table)}", {cut: outcome(cut) for cut in THRESHOLDS})
 
 
-def agreement(table: pandas.DataFrame) -> tuple[str, bool | None]:
-    """What is measured of "SAM's minima agree with (7)", and whether it holds: of a alone, whose bound is necessary, as
-    the networks were trained, at SAM's near zero loss; None where there is none of which a converged.
-    """
+def _agreed(text: str, outcomes: dict[float, bool | None]) -> Finding:
+    """A condition that is met or not by all THRESHOLDS alike; else it is undecided, and why is said."""
+    if len(set(outcomes.values())) == 1 and None not in outcomes.values():
+        return Finding(text, holds=outcomes[THRESHOLDS[0]])
+    names = {True: "met", False: "not met", None: "open"}
+    each = ", ".join(f"with {threshold:g} {names[holds]}" for threshold, holds in outcomes.items())
+    return Finding(text, undecided=f"by the thresholds on the residual: {each}")
+
+
+def agreement(table: pandas.DataFrame) -> Finding:
+    """What is measured of "SAM's minima agree with (7)", of a alone, whose bound is necessary, as the networks were
+    trained, at SAM's near zero loss; undecided where there is none of which a converged."""
     done = tables.measured(table)
-    by = {name: tables.shares(done, batches=batches) for batches, name in tables.READINGS.items()}
-    a, sam = by[tables.READINGS[True]]["a"], done["rho"] > 0
-
-    def outcome(threshold):
-        judged = a[sam & near_zero(done, threshold)].dropna()
-        return bool((judged <= 1).all()) if len(judged) else None
-
-    def span(values):
-        lost, text = values.isna().sum(), f"{values.min():.2g} to {values.max():.2g} times the bound"
-        return text if not lost else f"{text}, not converged at {lost}" if lost < len(values) else "not converged"
-
-    parts = []
+    a, sam = tables.shares(done, batches=True)["a"], done["rho"] > 0
+    parts, outcomes = [], {}
     for threshold in THRESHOLDS:
         near = a[sam & near_zero(done, threshold)]
-        said = f"{(near <= 1).sum()} of {len(near)} within the bound, {span(near)}" if len(near) else "none"
-        parts.append(f"SAM's networks with a residual below {threshold:g}: {said}")
-    text = f"a for {tables.READINGS[True]}: {'; '.join(parts)}; not judged, all {len(done)} networks: "
+        words = f"{(near <= 1).sum()} of {len(near)} within the bound, {_span(near)}" if len(near) else "none"
+        parts.append(f"SAM's networks with a residual below {threshold:g}: {words}")
+        outcomes[threshold] = bool((near.dropna() <= 1).all()) if near.notna().any() else None
+    text = f"a for {tables.READINGS[True]}: {'; '.join(parts)}"
+    return _agreed(f"{text}; {describe_networks(table)}", outcomes)
+
+
+def alignment(table: pandas.DataFrame) -> Finding:
+    """How far the largest of s₂, s₃ and s₄ is above its bound in (7), log₁₀, at SAM's minima near zero loss, in the
+    paper's reading: single samples at ρ."""
+    done = tables.measured(table)
+    shares = {name: tables.shares(done, batches=batches) for batches, name in tables.READINGS.items()}
+    largest = shares[tables.READINGS[False]][[*tables.QUANTITIES[1:]]].max(axis=1)
+    sam, some = done["rho"] > 0, []
+    for threshold in THRESHOLDS:
+        judged = largest[sam & near_zero(done, threshold)].dropna()
+        groups = [np.log10(part.to_numpy(float)) for _, part in judged.groupby(done["rho"])]
+        some.append(effects.contrast(groups, [1 / max(1, len(groups))] * len(groups), "decades"))
+    effect = effects.weakest(some, sign=-1)
     reached = tables.settled(done)["stability"]
-    text += f"Theorem 9's λ_max {reached.min():.3g} to {reached.max():.3g} for single samples, "
-    text += f"a for {tables.READINGS[False]} {span(by[tables.READINGS[False]]['a'])}"
-    text += "".join(
-        f", the largest of s₂, s₃, s₄ for {n} {span(f[[*tables.QUANTITIES[1:]]].max(axis=1))}" for n, f in by.items()
-    )
-    return _agreed(f"{text}; {describe_networks(table)}", outcome)
+    text = f"the largest of s₂, s₃ and s₄ for {tables.READINGS[False]}, SAM's networks: {_span(largest[sam])}"
+    text += f"; for {tables.READINGS[True]}, "
+    text += _span(shares[tables.READINGS[True]][[*tables.QUANTITIES[1:]]].max(axis=1)[sam])
+    text += f"; a for {tables.READINGS[False]} {_span(shares[tables.READINGS[False]]['a'][sam])}"
+    text += f"; Theorem 9's λ_max {reached.min():.3g} to {reached.max():.3g} for single samples"
+    return Finding(f"{text}; {describe_networks(table)}", effect=effect)
+
+
+def accuracy_and_sharpness(table: pandas.DataFrame, trained: pandas.DataFrame) -> Finding:
+    """The slope of the test accuracy (points) over log₁₀ a, over all networks with a residual below the larger of
+    THRESHOLDS. trained: the rows of `sweep` for the same runs."""
+    done = tables.settled(tables.measured(table))
+    done = done.merge(trained[["key", "test_accuracy"]], left_on="run_key", right_on="key", suffixes=("", "_run"))
+    judged = done[(done["sample_loss"] < THRESHOLDS[-1]) & done["a"].notna()]
+    if judged["a"].nunique() < 3:
+        return Finding("fewer than three networks near zero loss")
+    fit = stats.linregress(np.log10(judged["a"].astype(float)), 100 * judged["test_accuracy"].astype(float))
+    seeds = int(judged.groupby("rho")["seed"].nunique().max())
+    more = dict(unit="points a decade of a", seeds=seeds, networks=int(judged["rho"].nunique()))
+    effect = Effect.of_error(fit.slope, fit.stderr, len(judged) - 2, **more)
+    return Finding(f"{effect}; {len(judged)} networks; {describe_networks(table)}", effect=effect)
+
+
+def _span(values: pandas.Series) -> str:
+    lost, text = values.isna().sum(), f"{values.min():.2g} to {values.max():.2g} times the bound"
+    return text if not lost else f"{text}, not converged at {lost}" if lost < len(values) else "not converged"

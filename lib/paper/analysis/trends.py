@@ -9,9 +9,8 @@ is compared with what it is when the values of each seed are permuted over its c
 missing cells included. A single seed, or two cells, can hardly reject anything; `least` says what p could be at best,
 for values all different: ties among those observed are a finding, no reason to call the claim untested.
 
-The test is exact for seeds that are independent. Seeds that are tested on the same samples are not quite: of gaps by
-the protocol "both" in the simulation that `width.overall` tells of, it rejects in 6, 6 and 8% instead of 4%, the most
-that its steps allow under 5%.
+The test is exact for seeds that are independent; seeds that are tested on the same samples are not quite. It is told
+beside the slope, and decides no verdict. Page's test for ordered alternatives asks the same of ranks.
 """
 
 import functools
@@ -24,7 +23,7 @@ import numpy as np
 import pandas
 
 from lib.paper.analysis import gap
-from lib.paper.analysis.rho_search import cells, highest
+from lib.paper.analysis.rho_search import cells, highest, middle
 
 EXACT_CELLS = 8  # 8! permutations a seed are all tried; of more cells a fixed sample
 SAMPLED = 50_000
@@ -47,25 +46,6 @@ class Trend(NamedTuple):
     high: float
     cells: int
     seeds: int
-
-
-LEVEL = 0.05
-
-
-def grows(result: Trend) -> bool | None:
-    """Whether the trend is upward at LEVEL; None where the design could not tell."""
-    return result.p_grows <= LEVEL if result.least <= LEVEL else None
-
-
-def falls(result: Trend) -> bool | None:
-    """Whether the trend is downward at LEVEL; None where the design could not tell."""
-    return result.p_falls <= LEVEL if result.least <= LEVEL else None
-
-
-def does_not_grow(result: Trend) -> bool | None:
-    """Whether no upward trend is found by a test that could have found one; None where it could not."""
-    up = grows(result)
-    return None if up is None else not up
 
 
 def describe(result: Trend, unit: str, downward: bool = False) -> str:
@@ -141,7 +121,7 @@ class Scaling(NamedTuple):
     """exponent: of ρ* ∝ parameters^exponent, least squares on logarithms over the cells; low, high: its range over
     resamples of the seeds, NaN for one seed. That is no confidence interval: three seeds have 27 resamples, and where
     ρ* does not depend on the cell their range may well be on one side of 0.
-    ties: the smallest and the largest exponent if of radii with equal means another than the smallest were chosen.
+    ties: the smallest and the largest exponent if one of radii with equal means were chosen, not their geometric mean.
     trend: of log₁₀ ρ* when each seed chooses its own. cells: (parameters, ρ*) that the exponent comes from; edges: how
     many of these ρ* are the smallest or the largest that was tried, and so only bounds, which censors the exponent.
     seeds: that every cell has, on which all of this rests. partial: the parameters of cells left out, for which fewer
@@ -190,7 +170,7 @@ def rho_scaling(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> S
         ties=(min(ties), max(ties)),
         trend=trend(_choices(sizes, own, seeds), "rho"),
         cells=[(int(count), float(rho)) for count, rho in zip(sizes, best, strict=True)],
-        edges=sum(cell.edge(rho) for (cell, _), rho in zip(result, best, strict=True)),
+        edges=sum(any(map(cell.edge, rhos)) for (cell, _), rhos in zip(result, equal, strict=True)),
         seeds=seeds,
         partial=partial,
     )
@@ -211,7 +191,7 @@ def describe_scaling(result: Scaling) -> str:
 
 
 def _rho_star(searches: list[pandas.DataFrame], sample: np.ndarray) -> np.ndarray:
-    return np.array([search.index[highest(search.to_numpy()[:, sample])[0]] for search in searches])
+    return np.array([middle(search.index[highest(search.to_numpy()[:, sample])]) for search in searches])
 
 
 def _exponent(sizes: np.ndarray, rhos: np.ndarray) -> float:

@@ -5,13 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas
-from scipy import stats
 
-from lib.paper.analysis import gap
-from lib.paper.analysis.rho_search import cells, columns_of
+from lib.paper.analysis import effects, gap
+from lib.paper.analysis.rho_search import cells, columns_of, middle
+from lib.paper.claims import Effect, Finding
 
 ZERO = 0.01  # nats, under which a training loss counts as zero: a probability of 99% for the right class
-SMOOTH = 2  # the F ratio under which we call a trend continuous; nothing in the paper, or in statistics, sets it
 QUANTITIES = {
     "test accuracy": ("test_accuracy", 100),
     "training loss": ("train_loss", 1),
@@ -56,36 +55,63 @@ def complete_points(points: pandas.DataFrame, quantity: str, method: str, beyond
     return points[same & points["complete"] & (points["parameters"] >= beyond)]
 
 
-def at_zero_loss(gaps: pandas.DataFrame, since: float) -> tuple[str, bool | None]:
-    """By how much the gaps of the cells from `since` parameters on, which `interpolates` gives, are above those of the
-    others: in words, and whether they are; None with the reason where that cannot be told."""
+def at_zero_loss(gaps: pandas.DataFrame, since: float) -> Finding:
+    """By how much the gaps of the networks from `since` parameters on, which `interpolates` gives, are above those of
+    the others."""
     if gaps.empty:
-        return "no network has a complete search", None
+        return Finding("no network has a complete search")
     if math.isnan(since):
-        return "SGD does not bring the largest network there", None
+        return Finding("SGD does not bring the largest network there")
     inside = gaps["parameters"] >= since
     if inside.all() or not inside.any():
-        return f"{'only' if inside.all() else 'no'} such networks have a complete search", None
-    return above_zero(inside_over_outside(gaps, since))
+        return Finding(f"{'only' if inside.all() else 'no'} such networks have a complete search")
+    return of_effect(inside_over_outside(gaps, since))
 
 
-def inside_over_outside(gaps: pandas.DataFrame, since: float) -> pandas.Series:
-    """By how much, for each seed, the mean gap of the cells from `since` parameters on is above that of the others;
-    empty where there are not both."""
-    by_region = gaps.assign(inside=gaps["parameters"] >= since).pivot_table(
-        index="seed", columns="inside", values="gap"
-    )
-    return (by_region[True] - by_region[False]).dropna() if by_region.shape[1] == 2 else pandas.Series(dtype=float)
+def inside_over_outside(gaps: pandas.DataFrame, since: float) -> Effect:
+    """The mean gap of the networks from `since` parameters on minus that of the others; unknown where there are not
+    both."""
+    groups = dict(list(gaps.groupby("parameters")["gap"]))
+    inside = np.array([count >= since for count in groups])
+    if not inside.any() or inside.all():
+        return effects.contrast([], [], "points")
+    weights = np.where(inside, 1 / max(1, inside.sum()), -1 / max(1, (~inside).sum()))
+    return effects.contrast(list(groups.values()), weights, "points")
 
 
-def above_zero(differences: pandas.Series) -> tuple[str, bool | None]:
-    """Differences in points, one a seed: their mean with Student's 95% interval in words, and whether that interval is
-    above zero; None for fewer than two seeds."""
-    if len(differences) < 2:
-        return "fewer than two seeds tell", None
-    low, high = gap.interval(differences)
-    sentence = f"{differences.mean():+.2f} points (95% {low:+.2f} to {high:+.2f}, {len(differences)} seeds)"
-    return sentence, bool(low > 0)
+def of_effect(effect: Effect) -> Finding:
+    """An effect as a finding, in words with what it rests on."""
+    if math.isnan(effect.value):
+        return Finding("nothing to compare")
+    number = f"{effect.networks} networks, " * (effect.networks > 1)
+    return Finding(f"{effect}; {number}{effect.seeds} seed{'s' * (effect.seeds != 1)}", effect=effect)
+
+
+# Gaps in points read off the published Figure 3a (± 0.01), by the parameters of widths 0.25, 0.5, 1, 4 and 10.
+PUBLISHED = {61_035: 0.073, 125_810: 0.063, 266_610: 0.18, 1_426_410: 0.19, 5_366_010: 0.187}
+
+
+def published(parameters: Iterable[float]) -> np.ndarray:
+    """The published gaps of the MLP on MNIST at these numbers of parameters, between widths on a line over log₁₀."""
+    return np.interp(np.log10(list(parameters)), np.log10(list(PUBLISHED)), list(PUBLISHED.values()))
+
+
+def published_slope(parameters: Iterable[float]) -> float:
+    """The slope over log₁₀ parameters that the published gaps have at these networks; NaN for fewer than two."""
+    counts = sorted(set(parameters))
+    weights = effects.slope_weights(counts)
+    return math.nan if weights is None else float(weights @ published(counts))
+
+
+def against_published(gaps: pandas.DataFrame) -> Finding:
+    """The mean of measured minus published gaps, at the published widths that have a complete search."""
+    same = gaps[gaps["parameters"].isin(PUBLISHED)]
+    if same.empty:
+        return Finding("no published width has a complete search")
+    off = same.assign(off=same["gap"] - published(same["parameters"]))
+    each = ", ".join(f"{mean:+.3f} at {count:,.0f}" for count, mean in off.groupby("parameters")["off"].mean().items())
+    found = of_effect(effects.over_cells(off, "off"))
+    return found._replace(measured=f"measured minus published: {found.measured}; {each} parameters")
 
 
 def lowered(points: pandas.DataFrame) -> pandas.DataFrame:
@@ -106,29 +132,28 @@ def matched(gaps: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def overall(gaps: pandas.DataFrame) -> pandas.DataFrame:
-    """The gap of a whole sweep for each reference and protocol: averaged over its cells for each seed, then its mean
-    over seeds with Student's 95% interval. Only seeds that all cells have; cells whose search is not complete are left
-    out, and partial ones, for which fewer seeds count than for the fullest.
+    """The gap of a whole sweep for each reference and protocol: the mean over its cells, with its 95% interval by the
+    variance pooled over them, by "both" from one mean a seed; the other of these two beside it. Left out are cells
+    whose search is not complete, and partial ones, for which fewer seeds count than for the fullest.
 
-    The interval takes the seeds for independent, but they share test samples, and by "both" any two seeds share those
-    that chose. In 20,000 simulated sweeps of 4 networks and 3 seeds, in which SAM did nothing and runs scattered by
-    1 point, that of "both" covered 0 in 93, 92 and 89% where either half of the test samples favoured this or that ρ
-    by 0, 0.4 and 0.8 points (`tests/test_analysis_null.py`).
+    The intervals take the seeds for independent, but they share test samples, and by "both" any two seeds share those
+    that chose: docs/statistics.md tells how often they then miss.
 
-    Columns: reference, protocol, gap, low, high, cells, seeds, partial (the parameters of those left out).
+    Columns: reference, protocol, gap, low, high, low_beside, high_beside, cells, seeds, partial (the parameters of
+    those left out), effect.
     """
     rows = []
     complete = gaps[gaps["complete"].astype(bool)]
     for (reference, protocol), part in complete.groupby(["reference", "protocol"], sort=False):
         counts = complete[complete["reference"] == reference].groupby("parameters")["seed"].nunique()
         partial = counts.index[counts < counts.max()].tolist()
-        part = part[~part["parameters"].isin(partial)]
-        wide = part.pivot_table(index="seed", columns="parameters", values="gap").dropna().mean(axis=1)
-        low, high = gap.interval(wide)
-        row = {"reference": reference, "protocol": protocol, "gap": wide.mean(), "low": low, "high": high}
-        rows.append(row | {"cells": part["parameters"].nunique(), "seeds": len(wide), "partial": partial})
-    columns = ["reference", "protocol", "gap", "low", "high", "cells", "seeds", "partial"]
-    kinds = dict.fromkeys(("gap", "low", "high"), float) | dict.fromkeys(("cells", "seeds"), int)
+        effect = effects.over_cells(part[~part["parameters"].isin(partial)], pooled=protocol != "both")
+        row = {"reference": reference, "protocol": protocol, "gap": effect.value, "low": effect.low}
+        row |= {"high": effect.high, "low_beside": effect.beside[0], "high_beside": effect.beside[1]}
+        rows.append(row | {"cells": effect.networks, "seeds": effect.seeds, "partial": partial, "effect": effect})
+    numbers = ["gap", "low", "high", "low_beside", "high_beside"]
+    kinds = dict.fromkeys(numbers, float) | dict.fromkeys(("cells", "seeds"), int)
+    columns = ["reference", "protocol", *numbers, "cells", "seeds", "partial", "effect"]
     return pandas.DataFrame(rows, columns=columns).astype(kinds)
 
 
@@ -142,7 +167,18 @@ def without_search(table: pandas.DataFrame, reference: str = "SGD") -> str:
 
 def gap_in_words(row) -> str:
     """A row of `overall` in words."""
-    return f"{row.gap:+.2f} points (95% {row.low:+.2f} to {row.high:+.2f}){gap.left_out(row.partial)}"
+    return f"{row.effect}{gap.left_out(row.partial)}"
+
+
+def own_radii(table: pandas.DataFrame, widths: Sequence[float], expected: float) -> Finding:
+    """How far ρ* that each seed chooses by itself is from an expected one, log₁₀, over the networks of these widths."""
+    chosen = {cell.labels["width"]: cell.alone() for cell in cells(table) if cell.complete("SGD")}
+    if not set(widths) <= set(chosen):
+        return Finding("no complete search at " + ", ".join(f"width {w:g}" for w in widths if w not in chosen))
+    logs = [[math.log10(rho / expected) for rho in chosen[width].values()] for width in widths]
+    each = ", ".join(f"ρ* = {middle(list(chosen[width].values())):.3g} at width {width:g}" for width in widths)
+    found = of_effect(effects.contrast(logs, [1 / len(widths)] * len(widths), "decades"))
+    return found._replace(measured=f"{each}; {found.measured}")
 
 
 def best_rhos(tables: Mapping[str, pandas.DataFrame]) -> pandas.DataFrame:
@@ -159,7 +195,8 @@ def best_rhos(tables: Mapping[str, pandas.DataFrame]) -> pandas.DataFrame:
             of = {"workload": workload, "parameters": cell.labels["parameters"]}
             for seed, rho in ({"all": cell.best()} | cell.alone()).items():
                 keys = cell.keys(cell.seeds("SGD") if seed == "all" else [seed])
-                rows.append(of | {"seed": str(seed), "rho": rho, "edge": cell.edge(rho), "keys": keys})
+                edge = any(map(cell.edge, cell.tied())) if seed == "all" else cell.edge(rho)
+                rows.append(of | {"seed": str(seed), "rho": rho, "edge": edge, "keys": keys})
     return pandas.DataFrame(rows, columns=["workload", "parameters", "seed", "rho", "edge", "keys"])
 
 
@@ -201,36 +238,17 @@ def accuracies(table: pandas.DataFrame) -> pandas.DataFrame:
     return tidy[columns].astype({"complete": bool})
 
 
-def roughness(accuracies: pandas.DataFrame) -> pandas.DataFrame:
-    """For every width the lack of fit of accuracy to a parabola in log ρ. Columns: ratio, F, how far the means over
-    seeds are from it, over what the scatter of the seeds lets expect, about 1 for a smooth trend; p, the chance of one
-    as large then, if that scatter is normal and the same at every ρ.
-
-    Widths with fewer than four ρ, or fewer than two seeds at each, are left out.
-    """
-    rows = []
-    for _, runs in accuracies[accuracies["optimizer"] == "sam"].groupby("width"):
-        groups = [g["accuracy"].to_numpy() for _, g in runs.groupby("rho")]
-        if len(groups) < 4 or min(map(len, groups)) < 2:
-            continue
-        x, y = np.log(runs["rho"]), runs["accuracy"]
-        residual = np.sum((y - np.polyval(np.polyfit(x, y, 2), x)) ** 2)
-        pure = sum(np.sum((g - g.mean()) ** 2) for g in groups)
-        lack, free = len(groups) - 3, len(y) - len(groups)
-        ratio = float((residual - pure) / lack / (pure / free))
-        rows.append({"ratio": ratio, "p": stats.f.sf(ratio, lack, free)})
-    return pandas.DataFrame(rows, columns=["ratio", "p"], dtype=float)
-
-
-def continuous(accuracies: pandas.DataFrame) -> tuple[str, bool | None]:
-    """Whether the median F of `roughness` is below SMOOTH, in words with Fisher's combined p; None without any F."""
-    result = roughness(accuracies)
-    if result.empty:
-        return "no network has four ρ with two seeds", None
-    middle, p = result["ratio"].median(), stats.combine_pvalues(result["p"], "fisher").pvalue
-    sentence = f"F = {middle:.2g} in the median of {len(result)} network{'s' * (len(result) != 1)}"
-    sentence += f" (threshold, of our choice: {SMOOTH}); Fisher's combined p of smooth trends = {p:.2g}"
-    return sentence, bool(middle < SMOOTH)
+def continuous(accuracies: pandas.DataFrame) -> Finding:
+    """How far the accuracies of SAM are from a parabola in log ρ, over all networks with four ρ and two seeds."""
+    sam = accuracies[accuracies["optimizer"] == "sam"]
+    networks = [
+        [(rho, part["accuracy"].to_numpy()) for rho, part in runs.groupby("rho")] for _, runs in sam.groupby("width")
+    ]
+    effect = effects.roughness(networks)
+    if math.isnan(effect.value):
+        return Finding("no network has four ρ with two seeds")
+    words = f"root mean square {effect.value:.3f} points (95% {effect.low:.3f} to {effect.high:.3f}) from parabolas"
+    return Finding(f"{words}; {effect.networks} networks, {effect.seeds} seeds", effect=effect)
 
 
 def listed(parts: Iterable[tuple[str, str]]) -> str:

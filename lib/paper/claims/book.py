@@ -1,7 +1,7 @@
-"""What was measured about each claim, and whether it holds: `figures/<preset>/claims.{json,md}`.
+"""What was measured about each claim, and its verdict: `figures/<preset>/claims.{json,md}`.
 
-A verdict is computed from a condition in a notebook, never typed: "supported", "not supported", or "not tested" with
-the reason where the runs that would tell are not there.
+A verdict follows from a condition, or from an effect with its interval, by the rule of `lib.paper.claims.verdicts`;
+none is typed. What a claim rests on, such as seeds and compute, is read from the records whose keys are given.
 """
 
 import json
@@ -10,16 +10,17 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import pandas
 from filelock import FileLock
 
 from lib.core import files, paths
+from lib.paper.claims import table, verdicts
+from lib.paper.claims.claim import Claim
+from lib.paper.claims.effect import Effect
+from lib.paper.claims.evidence import Evidence, gather
 from lib.paper.claims.statements import CLAIMS
-from lib.paper.experiments import PRESETS, check_preset
-from lib.runs import UNRECORDED
+from lib.paper.experiments import check_preset
 
 WORDS = 30  # of what is measured, in a table
-Verdict = tuple[str, bool | None]  # what was measured, in words, and whether the claim holds; None: not tested
 
 
 class Book:
@@ -29,30 +30,66 @@ class Book:
         if notebook not in CLAIMS:
             raise ValueError(f"notebook = {notebook!r}: has no claims; there are {', '.join(CLAIMS)}")
         self.notebook, self.preset = notebook, check_preset(preset)
-        self._rows = {
-            name: {"source": claim.source, "claim": claim.text, "measured": "", "verdict": "not tested", "note": ""}
-            for name, claim in CLAIMS[notebook].items()
-        }
+        self._rows = {name: self._blank(claim) for name, claim in CLAIMS[notebook].items()}
         self._write()
 
-    def record(self, name: str, *, measured: str, holds: bool | None, keys: Iterable[str] = ()) -> str:
-        """Say what was measured (with its unit and its spread) and whether the claim holds; None: it was not tested.
+    def record(
+        self,
+        name: str,
+        *,
+        measured: str,
+        holds: bool | None = None,
+        effect: Effect | None = None,
+        keys: Iterable[str] = (),
+        untested: str = "",
+        undecided: str = "",
+    ) -> str:
+        """Say what was measured about a claim, and return its verdict.
 
-        measured: parts with "; " between them, the most important first. Those beyond WORDS become the claim's note.
-        keys: of the records that the number comes from. Returns the verdict.
+        measured: in words, with unit; parts with "; " between them, the most important first. Those beyond WORDS become
+            the claim's note.
+        holds: whether the condition of a claim is met that has no effect; None: it was not tested.
+        effect: of a claim that is judged by an interval.
+        keys: of the records that the number comes from. Seeds, networks, compute and deviations are read from them.
+        untested: why these runs cannot test the claim, such as networks that have not learned; empty where they can.
+        undecided: why a condition is neither met nor not, and what would tell; empty where it is one of them.
         Raises ValueError for a claim that the notebook has not.
         """
         if name not in self._rows:
             raise ValueError(f"claim = {name!r}: {self.notebook} has {', '.join(self._rows)}")
-        verdict = "not tested" if holds is None else "supported" if holds else "not supported"
+        claim, keys = CLAIMS[self.notebook][name], sorted(set(keys))
+        evidence = gather(keys, claim.experiments)
+        verdict, stand_in, reason = _verdict(claim, effect, holds, evidence, untested, undecided)
         measured, note = _shortened(measured)
-        self._rows[name] |= {"measured": measured, "verdict": verdict, "note": note, "keys": sorted(set(keys))}
+        takes = undecided or verdicts.takes(claim, effect, evidence.seconds)
+        self._rows[name] = self._blank(claim) | {
+            "measured": measured,
+            **_numbers(claim, effect),
+            "seeds": (effect.seeds if effect else 0) or evidence.seeds,
+            "networks": (effect.networks if effect and effect.seeds else 0) or evidence.networks,
+            "verdict": verdict,
+            "stand_in": stand_in,
+            "reason": reason,
+            "takes": takes if verdict == verdicts.UNDECIDED else "",
+            "deviations": "; ".join(filter(None, (evidence.deviations, claim.deviation))),
+            "seconds": round(evidence.seconds, 1),
+            "keys": keys,
+            "note": note,
+        }
         self._write()
         return verdict
 
-    def table(self, *names: str) -> "Markdown":
-        """These claims, or all, as in claims.md."""
-        return Markdown("\n".join(_rows(self._rows[name] for name in names or self._rows)))
+    def table(self, *names: str) -> "table.Markdown":
+        """These claims, or all, with their effects and verdicts."""
+        return table.Markdown("\n".join(table.short({name: self._rows[name] for name in names or self._rows})))
+
+    def _blank(self, claim: Claim) -> dict:
+        train = [f"python -m lib.sweep {' '.join(claim.experiments)} --preset {self.preset}"] * bool(claim.experiments)
+        draw = f"python -m lib.paper.notebooks figures {self.notebook} --preset {self.preset}"
+        row = {"source": claim.source, "claim": claim.text, "condition": claim.condition, "paper": claim.paper}
+        row |= {"measured": "", **_numbers(claim, None), "seeds": 0, "networks": 0, "verdict": verdicts.NOT_TESTED}
+        row |= {"stand_in": "", "reason": "no runs", "takes": "", "deviations": claim.deviation, "seconds": 0.0}
+        return row | {"keys": [], "command": " && ".join([*train, draw]), "note": ""}
 
     def _write(self):
         folder = paths.figures() / self.preset
@@ -61,9 +98,42 @@ class Book:
         with FileLock(folder.parent / f".claims-{self.preset}.lock"):
             book = _read(folder / "claims.json")
             book = {name: book[name] for name in CLAIMS if name in book} | {self.notebook: self._rows}
-            text = json.dumps(dict(sorted(book.items())), indent=1, ensure_ascii=False) + "\n"
+            text = json.dumps(dict(sorted(book.items())), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
             files.replace(folder / "claims.json", text)
-            files.replace(folder / "claims.md", _markdown(book, self.preset))
+            files.replace(folder / "claims.md", table.page(book, self.preset))
+
+
+def _verdict(
+    claim: Claim, effect: Effect | None, holds: bool | None, evidence: Evidence, untested: str, undecided: str
+) -> tuple[str, str, str]:
+    """The verdict; of a stand-in for the paper's images what the same rule says of it; and why there is no verdict."""
+    if untested:
+        return verdicts.NOT_TESTED, "", untested
+    verdict = verdicts.judge(claim, effect, holds, comparable=not (evidence.stand_in or evidence.shorter))
+    if undecided and verdict == verdicts.NOT_TESTED:
+        verdict = verdicts.UNDECIDED
+    alone = claim.kind == "condition" and bool(claim.experiments) and evidence.seeds == 1
+    if alone and verdict in (verdicts.REPRODUCED, verdicts.CONTRADICTED):
+        verdict = verdicts.UNDECIDED
+    if verdict in (verdicts.NOT_TESTED, verdicts.QUESTION):
+        return verdict, "", "too few runs" * (verdict == verdicts.NOT_TESTED)
+    if evidence.stand_in:
+        return verdicts.NOT_TESTED, verdict, f"another protocol: {evidence.deviations}"
+    if claim.own_length and evidence.shorter:
+        return verdicts.NOT_TESTED, "", f"another protocol: {evidence.deviations}"
+    return verdict, "", ""
+
+
+def _numbers(claim: Claim, effect: Effect | None) -> dict:
+    """The fields of an effect in claims.json; null where a number is unknown."""
+    known = effect or Effect(math.nan, math.nan, math.nan)
+    paper = claim.value if math.isnan(known.paper) else known.paper
+    low, high = known.beside
+    numbers = {"effect": known.value, "low": known.low, "high": known.high, "low_beside": low, "high_beside": high}
+    numbers |= {"detectable": known.detectable, "paper_value": math.nan if paper is None else paper}
+    plain = {name: None if not math.isfinite(number) else float(f"{number:.6g}") for name, number in numbers.items()}
+    design = [[float(f"{n:.6g}") if math.isfinite(n) else None for n in network] for network in known.design]
+    return {"unit": known.unit, "interval": known.interval if known.known else ""} | plain | {"design": design}
 
 
 def _read(file: Path) -> dict:
@@ -77,61 +147,9 @@ def _read(file: Path) -> dict:
         return {}
 
 
-class Markdown(str):
-    """A text that a notebook shows as Markdown, and so a table of texts with the whole of each."""
-
-    def _repr_markdown_(self) -> str:
-        return str(self)
-
-
-def _markdown(book: dict, preset: str) -> str:
-    lines = [f"# Claims at the preset {preset}", "", f"{preset}: {PRESETS[preset]}.", ""]
-    for notebook, rows in sorted(book.items()):
-        lines += [f"## {notebook}", "", *_rows(rows.values()), ""]
-    return "\n".join(lines)
-
-
 def _shortened(text: str) -> tuple[str, str]:
     """The first parts of a text, of WORDS words together or a single one, and the others."""
     first, *others = text.split("; ")
     while others and len(f"{first} {others[0]}".split()) <= WORDS:
         first = f"{first}; {others.pop(0)}"
     return first, "; ".join(others)
-
-
-def _rows(rows: Iterable[dict]) -> list[str]:
-    columns = ("claim", "source", "measured", "verdict", "note")
-    texts = [
-        columns,
-        ["---"] * len(columns),
-        *([row.get(name, "").replace("|", "\\|") for name in columns] for row in rows),
-    ]
-    return [f"| {' | '.join(line)} |" for line in texts]
-
-
-def keys(*tables: pandas.DataFrame) -> list[str]:
-    """Of the records behind these tables: of runs, or of measurements and of the runs that these are of. Where a run
-    diverged there is nothing to measure, and only the run has a record."""
-    result = []
-    for table in tables:
-        recorded = table[~table["status"].isin(UNRECORDED)]
-        if "run_key" in table:
-            result += [*recorded["run_key"], *recorded["key"][recorded["status"] != "diverged"]]
-        else:
-            result += recorded["key"].tolist()
-    return result
-
-
-def lacking(*tables: pandas.DataFrame, without: Iterable[str] = (*UNRECORDED, "diverged")) -> str:
-    """How many of the runs in these tables have a status with which they cannot tell; empty where all can."""
-    status = pandas.concat(tables)["status"]
-    lost = [f"{(status == name).sum()} {name}" for name in without if (status == name).any()]
-    return f"{' and '.join(lost)} of the {len(status)} runs that would tell" if lost else ""
-
-
-def mean_and_spread(values: Iterable[float], unit: str = "", digits: int = 3) -> str:
-    """ "mean ± standard deviation (n)" of the values, the form in which measured numbers are given."""
-    values = pandas.Series(list(values), dtype=float)
-    spread = values.std(ddof=1) if len(values) > 1 else math.nan
-    middle = f"{values.mean():.{digits}g}" + ("" if math.isnan(spread) else f" ± {spread:.2g}")
-    return f"{middle}{' ' * bool(unit)}{unit} (n = {len(values)})"
