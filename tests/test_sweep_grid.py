@@ -31,7 +31,7 @@ from lib import data, sweep
 from lib.core import paths
 from lib.paper import experiments
 from lib.runs import Measurement, Run, records
-from lib.sweep import groups, planning, pool, rounds, worker
+from lib.sweep import groups, planning, pool, rounds, selfcheck, worker
 from lib.sweep.__main__ import main
 from lib.sweep.grid import parse_seconds
 from lib.training import engines, fitting
@@ -696,6 +696,65 @@ def test_a_budget_stops_the_workers_of_the_local_pool(tmp_path, monkeypatch, und
     assert midway
     check(found, table)
     check_store(tmp_path / "store", runs)
+
+
+def test_timing_heeds_the_budget_too(tmp_path, monkeypatch):
+    wide = RESNET.but(width=8)
+
+    def slow(self, epoch):  # as a step of a network of a hundred times the width
+        for _ in range(200):
+            time.sleep(0.05)
+            self.total.add_(0)
+        return [(0.0, 0.0)]
+
+    monkeypatch.setattr(rounds, "cpu_count", lambda: 1)
+    monkeypatch.setattr(selfcheck, "passed", lambda *_: True)
+    monkeypatch.setattr(engines.Loop, "epoch", slow)
+    began = time.monotonic()
+    assert set(sweep.sweep([wide], store=tmp_path, budget=1)["status"]) == {"missing"}
+    assert time.monotonic() - began < 1 + 1.5
+
+
+def test_a_worker_that_is_still_starting_when_time_is_up_is_not_waited_for(tmp_path, monkeypatch):
+    stuck = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    killed = []
+    stuck.submit(time.sleep, 8)
+    stuck_shutdown = stuck.shutdown
+    stuck.shutdown = lambda kill_workers=False, **_: killed.append(kill_workers)
+    monkeypatch.setattr(pool, "_take", lambda data: stuck)
+    monkeypatch.setattr(rounds, "cpu_count", lambda: 2)
+    began = time.monotonic()
+    assert set(sweep.sweep([FACTORS, DIGITS], store=tmp_path, budget=1)["status"]) == {"missing"}
+    assert time.monotonic() - began < 1 + pool.LATE_SECONDS + 1.5
+    assert killed == [True, True]
+    stuck_shutdown(wait=False, cancel_futures=True)
+
+
+def test_a_self_check_heeds_the_budget_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(rounds, "cpu_count", lambda: 1)
+    monkeypatch.setattr(selfcheck, "_passed", {})
+    monkeypatch.setattr(selfcheck, "_pictures", lambda folder, made=selfcheck._pictures: time.sleep(1) or made(folder))
+    began = time.monotonic()
+    assert set(sweep.sweep([RESNET], store=tmp_path, budget=0.5)["status"]) == {"missing"}
+    assert time.monotonic() - began < 1 + 1.5
+    assert not list((tmp_path / "checkpoints").glob("*.check"))
+
+
+def test_the_command_has_one_budget_for_runs_and_measurements(tmp_path, monkeypatch):
+    budgets = []
+
+    def wait(call):
+        def slow(what, **options):
+            budgets.append(options["budget"])
+            time.sleep(0.3)
+            return call(what, train=False, store=tmp_path)
+
+        return slow
+
+    for name in ("sweep", "measure"):
+        monkeypatch.setattr(f"lib.sweep.__main__.{name}", wait(getattr(sweep, name)))
+    assert main(["mnist_mlp", "mnist_flatness", "--budget", "10s", "--store", str(tmp_path)]) == 0
+    assert 9 < budgets[0] <= 10 and budgets[1] <= 9.7
 
 
 def test_a_budget_too_short_for_an_epoch_trains_nothing(tmp_path, monkeypatch):

@@ -1,8 +1,11 @@
 """The command `python -m lib.sweep EXPERIMENT --preset P`: train a grid, or with --plan say what it would take."""
 
 import argparse
+import os
 import sys
+import time
 from concurrent.futures import BrokenExecutor
+from pathlib import Path
 
 import pandas
 import torch
@@ -13,11 +16,11 @@ from lib.paper import experiments
 from lib.paper.experiments import figures
 from lib.runs import Measurement, Run, records
 from lib.sweep import groups
-from lib.sweep.grid import measure, sweep
+from lib.sweep.grid import measure, parse_seconds, sweep
 from lib.sweep.planning import run_of, summary
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, *, spent: float = 0.0) -> int:
     """`python -m lib.sweep EXPERIMENT --preset P`: train a grid, or with --plan say what it would take."""
     names = ", ".join(experiments.EXPERIMENTS)
     parser = argparse.ArgumentParser(prog="python -m lib.sweep", description=main.__doc__)
@@ -49,9 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
                 grids["all"] = together
             _print_plan(given.preset, grids, groups.choose_device(given.device), given.store)
             return 0
-        options = {"store": given.store, "device": given.device, "budget": given.budget}
-        made = [
-            call(part, **options)[["key", "status"]]
+        deadline = None if given.budget is None else time.time() + parse_seconds(given.budget) - spent
+        options = {"store": given.store, "device": given.device}
+        made = [  # whose budget is one, whatever kinds there are
+            call(part, budget=deadline and max(deadline - time.time(), 0.0), **options)[["key", "status"]]
             for kind, call in ((Run, sweep), (Measurement, measure))
             if (part := [what for what in together if isinstance(what, kind)])
         ]
@@ -91,5 +95,14 @@ def _where(grid: list[Run | Measurement], text: str | None) -> list[Run | Measur
     return kept
 
 
+def _seconds_so_far() -> float:
+    """How long this process has run, most of it importing torch; at least that, where the system does not tell."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        return float(Path("/proc/uptime").read_text().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return time.process_time()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(spent=_seconds_so_far()))

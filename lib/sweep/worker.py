@@ -48,7 +48,12 @@ def work(
     Raises StoreError, DataUnavailable.
     """
     records.commit()  # of the code that trains, which may have been edited when it has
-    if not group.plain and group.missing() and not selfcheck.passed(group.runs, device, group.folder):
+    try:
+        with interruption.stopping(lambda: is_past(deadline)):
+            trusted = group.plain or not group.missing() or selfcheck.passed(group.runs, device, group.folder)
+    except interruption.Interrupted:
+        return STOPPED
+    if not trusted:
         outcomes = [work(member, device, deadline, parent, tick) for member in group.members()]
         group.clear()
         return next((outcome for outcome in (STOPPED, BUSY) if outcome in outcomes), DONE)
@@ -87,7 +92,8 @@ def work(
 
 
 def _fit(group: Group, device: torch.device, deadline, parent, tick) -> list[dict]:
-    expected = epoch_seconds(group, device) if deadline is not None and not is_past(deadline) else 0.0
+    with interruption.stopping(lambda: is_past(deadline)):
+        expected = epoch_seconds(group, device) if deadline is not None else 0.0
     if is_past(deadline, SPARE * expected):
         raise fitting.Stopped
 
