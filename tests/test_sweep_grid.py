@@ -1032,3 +1032,27 @@ def test_a_worker_that_died_while_it_was_idle_is_passed_over(tmp_path, monkeypat
     monkeypatch.setattr(pool, "_idle", [(str(paths.data()), time.monotonic(), Dead())])
     with warnings.catch_warnings(action="error"):
         check(sweep.sweep(grid()[:6], store=tmp_path), expected[:6])
+
+
+def test_a_changed_folder_is_another_data_set_with_a_key_of_its_own(tmp_path, pictures):
+    run = Run(dataset=pictures, width=0.03, epochs=1, batch_size=9)
+    (first,) = sweep.sweep([run], store=tmp_path / "store", device="cpu").itertuples()
+    assert first.key != run.key and first.digest == first.provenance["data"] == data.digest(pictures)
+    assert sweep.sweep([run], store=tmp_path / "store", train=False)["key"].tolist() == [first.key]
+    image = tmp_path / "noise" / "train" / "0" / "0.png"
+    shutil.copy(tmp_path / "noise" / "train" / "1" / "1.png", image)
+    assert sweep.sweep([run], store=tmp_path / "store", train=False)["status"].tolist() == ["missing"]
+    assert sweep.plan([run], store=tmp_path / "store", progress=False)["status"].tolist() == ["missing"]
+    (second,) = sweep.sweep([run], store=tmp_path / "store", device="cpu").itertuples()
+    assert second.key != first.key and second.curves != first.curves
+    # The first record is still of what it says, and cannot be made from what is there now.
+    kept = Run.of_row(first._asdict())
+    assert sweep.sweep([kept], store=tmp_path / "store")["curves"].tolist() == [first.curves]
+    with pytest.raises(data.DataUnavailable, match=f"holds other data .digest {second.digest}. than the run is of"):
+        sweep.sweep([kept.but(seed=1)], store=tmp_path / "store", device="cpu")
+
+
+def test_records_say_which_data_they_saw_and_measurements_too(tmp_path):
+    measured = sweep.measure([Measurement(DIGITS, "flatness", {"samples": 10, "draws": 1, "batch": 2})], store=tmp_path)
+    trained = sweep.sweep([DIGITS], store=tmp_path)
+    assert [row["data"] for row in (*measured["provenance"], *trained["provenance"])] == 2 * [data.digest("digits")]

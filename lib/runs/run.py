@@ -47,6 +47,8 @@ class Run:
         in the weights around there, without its constant (`lib.models.linearize`, Appendix C).
     alpha: the loss is ‖f(x) − y/α‖² (or half of it); with a large α a centered network is trained close to its
         linearization. Losses are recorded as they stand here: times α² they are those of αf.
+    digest: of the data in an image folder, whose path says nothing of them (`lib.data.digest`); left empty, `sweep`
+        fills it in. Training on other data is refused.
     recipe: the version of the meaning of all other fields.
     """
 
@@ -77,12 +79,15 @@ class Run:
     patch: int = 4
     linearize: str = "none"
     alpha: float = 1.0
+    digest: str = ""
     recipe: int = 1
 
     def __post_init__(self):
         for field in fields(self):
             object.__setattr__(self, field.name, _cast(field, getattr(self, field.name)))
         data.check_name(self.dataset)
+        if self.digest and not data.in_folder(self.dataset):
+            raise ValueError(f"digest = {self.digest!r}: is of image folders; leave it empty for {self.dataset!r}")
         for name, allowed in _CHOICES.items():
             _one_of(name, getattr(self, name), allowed)
         for name, least in _LEAST.items():
@@ -143,6 +148,16 @@ class Run:
     def but(self, **changes) -> "Run":
         """This run with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+    def located(self) -> "Run":
+        """This run with the digest of its image folder as it is now; itself where that has no say, is absent or is
+        given."""
+        if self.digest or not data.in_folder(self.dataset):
+            return self
+        try:
+            return self.but(digest=data.digest(self.dataset))
+        except data.DataUnavailable:
+            return self
 
     @property
     def options(self) -> dict[str, str | int | bool]:

@@ -45,7 +45,7 @@ def alike(runs: Sequence[Run]) -> tuple[Run, ...]:
     """The same group without what makes no difference to its speed."""
     seeds = list(dict.fromkeys(run.seed for run in runs))
     steady = dict(lr=0.01, schedule="constant", warmup_steps=0, epochs=1, n_train=0, eval_every=1, pruner="random")
-    steady |= dict(alpha=1.0)
+    steady |= dict(alpha=1.0, digest="")
     return tuple(
         run.but(rho=float(run.rho > 0), sparsity=(run.sparsity > 0) / 2, seed=seeds.index(run.seed), **steady)
         for run in runs

@@ -136,7 +136,7 @@ def take(group: Group, measurement: Measurement, device: torch.device) -> dict:
         before, after = (batches.network(run)[0].eval() for _ in range(2))
         after.load_state_dict(fitting.load(group.weights(run), device))
         values = KINDS[measurement.kind](before, after, batches, run, **measurement.options)
-        result = records.provenance(device)
+        result = records.provenance(device) | {"data": batches.digest}
     return {
         "measurement": measurement.as_dict(),
         "values": values,

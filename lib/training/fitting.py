@@ -99,6 +99,7 @@ def _record(engine, run: Run, kept: dict, curves: dict, final: dict, diverged: b
         "status": "diverged" if diverged else "done",
         "provenance": {
             **records.provenance(engine.device),
+            "data": engine.data.digest,
             "engine": engine.name,
             "group": len(engine.runs),
             "seconds": round(seconds / len(engine.runs), 3),
