@@ -6,7 +6,7 @@ import threading
 import pandas
 import pytest
 
-from lib.paper import claims
+from lib.paper import claims, experiments
 
 
 @pytest.fixture(autouse=True)
@@ -122,3 +122,18 @@ def test_verdicts_of_an_earlier_version_of_the_file_are_kept(figures):
     file.write_text(json.dumps(book))
     claims.Book("01_convergence", "smoke")
     assert "| 1 | supported |" in (figures / "smoke" / "claims.md").read_text()
+
+
+def test_a_changed_experiment_has_no_verdict_and_leaves_those_of_the_preset(figures):
+    own = experiments.mnist_convergence("lite")
+    book = claims.Book("01_convergence", "lite")
+    assert book.record("lemma-5", measured="1", holds=True, keys=[own[0].key]) == "supported"
+    before = json.loads((figures / "lite" / "claims.json").read_text())
+    again = claims.Book("01_convergence", "lite")
+    keys = [own[0].key, own[0].but(batch_size=8).key]
+    assert again.record("lemma-5", measured="2", holds=True, keys=keys) == "not tested"
+    assert again.record("lemma-6", measured="3", holds=True) == "supported"  # of no runs
+    assert json.loads((figures / "lite" / "claims.json").read_text()) == before
+    changed = json.loads((figures / "lite-changed" / "claims.json").read_text())["01_convergence"]
+    assert changed["lemma-5"]["note"].startswith("1 of 2 runs are not of the preset lite")
+    assert changed["lemma-6"]["measured"] == "3"

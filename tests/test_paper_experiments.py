@@ -84,3 +84,14 @@ def test_the_table_of_a_grid_calls_what_is_not_pruned_dense():
     found = experiments.table(experiments.mnist_sparse("smoke"))
     assert found["pruner"].tolist() == ["dense"] * 2 + ["random"] * 2 + ["snip"] * 2 + ["random"] * 2 + ["snip"] * 2
     assert "pruner" not in experiments.table(experiments.mnist_mlp("smoke"))
+
+
+def test_the_table_of_a_changed_grid_lists_what_is_changed():
+    grid = [run.but(batch_size=8, lr=0.5) for run in experiments.mnist_mlp("lite")]
+    table = experiments.table(grid)
+    assert set(table["batch_size"]) == {8} and set(table["lr"]) == {0.5}
+    assert "batch_size" not in experiments.table(experiments.mnist_mlp("lite"))
+    for preset in experiments.PRESETS:
+        for name, experiment in experiments.EXPERIMENTS.items():
+            runs = [getattr(what, "run", what) for what in experiment(preset)]
+            assert experiments.changed(runs, preset) == "", name

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from lib.core import files, paths
 from lib.paper.claims.statements import CLAIMS
-from lib.paper.experiments import PRESETS, check_preset
+from lib.paper.experiments import PRESETS, changed_keys, check_preset
 from lib.runs import UNRECORDED
 
 WORDS = 30  # of what is measured, in a table
@@ -23,7 +23,10 @@ Verdict = tuple[str, bool | None]  # what was measured, in words, and whether th
 
 
 class Book:
-    """The claims of one notebook at one preset. Opening it marks them all "not tested" until they are recorded."""
+    """The claims of one notebook at one preset. Opening it marks them all "not tested" until they are recorded.
+
+    Where a claim is recorded with runs that are not of the preset's experiments, there is no verdict: the preset's
+    claims are as they were before, and those of this notebook go to figures/<preset>-changed."""
 
     def __init__(self, notebook: str, preset: str):
         if notebook not in CLAIMS:
@@ -33,6 +36,7 @@ class Book:
             name: {"source": claim.source, "claim": claim.text, "measured": "", "verdict": "not tested", "note": ""}
             for name, claim in CLAIMS[notebook].items()
         }
+        self._changed, self._before = False, _read(paths.gallery(preset) / "claims.json").get(notebook)
         self._write()
 
     def record(self, name: str, *, measured: str, holds: bool | None, keys: Iterable[str] = ()) -> str:
@@ -44,9 +48,15 @@ class Book:
         """
         if name not in self._rows:
             raise ValueError(f"claim = {name!r}: {self.notebook} has {', '.join(self._rows)}")
-        verdict = "not tested" if holds is None else "supported" if holds else "not supported"
+        keys = sorted(set(keys))
         measured, note = _shortened(measured)
-        self._rows[name] |= {"measured": measured, "verdict": verdict, "note": note, "keys": sorted(set(keys))}
+        if foreign := changed_keys(keys, self.preset):
+            holds, note = None, f"{len(foreign)} of {len(keys)} runs are not of the preset {self.preset}; {note}"
+            if not self._changed:
+                self._write(self._before)
+            self._changed = True
+        verdict = "not tested" if holds is None else "supported" if holds else "not supported"
+        self._rows[name] |= {"measured": measured, "verdict": verdict, "note": note, "keys": keys}
         self._write()
         return verdict
 
@@ -54,13 +64,13 @@ class Book:
         """These claims, or all, as in claims.md."""
         return Markdown("\n".join(_rows(self._rows[name] for name in names or self._rows)))
 
-    def _write(self):
-        folder = paths.figures() / self.preset
+    def _write(self, rows: dict | None = None):
+        folder = paths.gallery(self.preset, self._changed)
         folder.mkdir(parents=True, exist_ok=True)
         # Another notebook of this preset may be writing its own.
-        with FileLock(folder.parent / f".claims-{self.preset}.lock"):
+        with FileLock(folder.parent / f".claims-{folder.name}.lock"):
             book = _read(folder / "claims.json")
-            book = {name: book[name] for name in CLAIMS if name in book} | {self.notebook: self._rows}
+            book = {name: book[name] for name in CLAIMS if name in book} | {self.notebook: rows or self._rows}
             text = json.dumps(dict(sorted(book.items())), indent=1, ensure_ascii=False) + "\n"
             files.replace(folder / "claims.json", text)
             files.replace(folder / "claims.md", _markdown(book, self.preset))
