@@ -400,6 +400,13 @@ def test_a_changed_experiment_is_named_and_leaves_the_gallery_alone(tmp_path, mo
     assert sorted(file.name for file in (tmp_path / "lite-changed").iterdir()) == names
 
 
+def test_a_table_whose_numbers_have_the_name_of_a_field_has_a_title():
+    runs = experiments.mnist_convergence("lite")
+    for one, text in ((runs[0], "preset lite: mnist"), (runs[0].but(batch_size=8), "not the preset lite: other runs")):
+        table = pandas.DataFrame([{**one.as_dict(), "key": one.key, "status": "done", "loss": 0.5}])
+        assert plots.title("MLP", table, "lite").startswith(f"MLP\n{text}")
+
+
 def test_the_title_alone_tells_a_changed_experiment_of_which_nothing_is_on_record(tmp_path, monkeypatch):
     monkeypatch.setenv("SAM_FIGURES", str(tmp_path))
     table = pandas.DataFrame([{**SGD.but(dataset="mnist").as_dict(), "status": "missing"}])

@@ -645,7 +645,7 @@ def test_a_damaged_checkpoint_is_reported_and_costs_only_time(tmp_path, monkeypa
     (file,) = tmp_path.glob("checkpoints/*.pt")
     file.write_bytes(file.read_bytes()[:1000])
     assert set(sweep.plan(grid()[3:6], store=tmp_path)["trained"]) == {0}
-    with pytest.warns(UserWarning, match=rf"{file.name}: cannot be read .*; its runs start again from epoch 0"):
+    with pytest.warns(UserWarning, match=rf"{file.name}: cannot be used .*; its runs start again from epoch 0"):
         found = sweep.sweep(grid()[3:6], store=tmp_path)
     check(found, expected[3:6].reset_index(drop=True))
     check_store(tmp_path, grid()[3:6])

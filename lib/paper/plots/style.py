@@ -139,13 +139,24 @@ def title(what: str, table: pandas.DataFrame, preset: str) -> str:
         notes.append(f"{table['epochs'].min()} epochs instead of 200")
     elif preset == "lite" and set(table["dataset"]) == {"mnist"} and table["epochs"].min() < 100:
         notes.append(f"{table['epochs'].min()} epochs instead of 100")
-    runs = list(dict.fromkeys(Run.of_row(row) for row in table[list(Run().as_dict())].to_dict("records")))
-    changed = experiments.changed(runs, preset)
+    changed = _changed(table, preset)
     named = f"{CHANGED} {preset}: {changed}" if changed else f"preset {preset}"
     return f"{what}\n{named}: {', '.join(notes)}, {_seeds(table)}"
 
 
 CHANGED = "not the preset"
+
+
+def _changed(table: pandas.DataFrame, preset: str) -> str:
+    """In words, what the runs of a table change of the preset's; empty where they are of it."""
+    keys = next((table[name] for name in ("run_key", "key") if name in table), None)
+    if keys is not None:
+        table = table[keys.isin(experiments.changed_keys(keys, preset))]
+    try:
+        runs = list(dict.fromkeys(Run.of_row(row) for row in table.to_dict("records")))
+    except (ValueError, KeyError):  # a column of numbers has the name of a field
+        return "other runs"
+    return experiments.changed(runs, preset)
 
 
 def setting(table: pandas.DataFrame) -> str:
