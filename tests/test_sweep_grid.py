@@ -638,6 +638,52 @@ def test_a_group_keeps_its_members_when_another_grid_is_asked_for(tmp_path, monk
     check_store(tmp_path, grid()[3:6])
 
 
+TWENTY = optimizers(DIGITS.but(epochs=2, n_train=128), seeds=range(7))[:20]
+
+
+@pytest.fixture(scope="module")
+def twenty(tmp_path_factory) -> pandas.DataFrame:
+    """Twenty runs of one network, trained in three stacks without any disturbance."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rounds, "cpu_count", lambda: 1)
+        table = sweep.sweep(TWENTY, store=tmp_path_factory.mktemp("twenty"))
+    assert len({tuple(p["company"]) for p in table["provenance"]}) == 3
+    return table
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 4, 5])
+def test_stopped_before_most_stacks_have_begun_all_have_the_company_they_would_have_had(
+    tmp_path, monkeypatch, twenty, moment
+):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, engines.Stack, "epoch", moment)
+        sweep.sweep(TWENTY, store=tmp_path)
+    found = sweep.sweep(TWENTY, store=tmp_path)
+    check(found, twenty)
+    assert [p["company"] for p in found["provenance"]] == [p["company"] for p in twenty["provenance"]]
+    check_store(tmp_path, TWENTY)
+
+
+def test_the_order_of_a_grid_makes_no_difference(tmp_path, twenty):
+    shuffled = random.Random(0).sample(TWENTY, len(TWENTY))
+    sweep.sweep(shuffled, store=tmp_path)
+    check(sweep.sweep(TWENTY, store=tmp_path), twenty)
+
+
+def test_a_part_of_a_grid_may_have_another_company_which_is_named_and_agrees_to_rounding(tmp_path, monkeypatch, twenty):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, engines.Stack, "epoch", 1)
+        sweep.sweep(TWENTY, store=tmp_path)  # whose groups are filed, but not begun
+    trained = spy(monkeypatch)
+    found = sweep.sweep(TWENTY[:2], store=tmp_path)
+    assert [len(runs) for runs in trained] == [2]
+    assert found["provenance"][0]["company"] == [run.key for run in trained[0]]
+    assert np.allclose(found["test_loss"], twenty["test_loss"][:2], rtol=1e-4)
+    # What was filed before does not have them trained again.
+    assert sweep.sweep(TWENTY, store=tmp_path)["status"].tolist() == ["done"] * 20
+    assert sum(len(runs) for runs in trained) == 20
+
+
 def test_a_damaged_checkpoint_is_reported_and_costs_only_time(tmp_path, monkeypatch, checkpoints, expected):
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, engines.Stack, "epoch", 3)

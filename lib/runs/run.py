@@ -15,7 +15,8 @@ from dataclasses import dataclass, fields
 
 from lib import data, models
 from lib.core import losses
-from lib.models import linearize, masking, resnet, vit
+from lib.models import linearize, masking, resnet
+from lib.runs import compatible
 
 OPTIMIZERS = ("sgd", "sam")
 SCHEDULES = ("constant", "inverse", "step", "cosine", "warmup_cosine")
@@ -99,44 +100,9 @@ class Run:
             raise ValueError(f"rho = {self.rho!r}: must be 0 for optimizer 'sgd', or take optimizer 'sam'")
         if not self.sparsity < 1:
             raise ValueError(f"sparsity = {self.sparsity!r}: must be in [0, 1)")
-        if self.pruner in masking.PATTERNS:
-            masking.check_pattern(self.pruner, self.sparsity)
-        if self.pruner != "random" and not self.sparsity:
-            raise ValueError(f"pruner = {self.pruner!r}: at sparsity 0 nothing is pruned; leave it at 'random'")
-        if self.sparsity and self.model == "vit":
-            message = "masks are for Linear and Conv layers, not for the attention of a vit, so it must be 0"
-            raise ValueError(f"sparsity = {self.sparsity!r}: {message}")
-        if self.pruner == "snip" and data.regression(self.dataset):
-            raise ValueError(f"pruner = 'snip': needs classes to draw samples from, and {self.dataset!r} has none")
-        for name, value in self.options.items():
-            if name not in models.OPTIONS.get(self.model, ()):
-                message = f"a {self.model} has no {name} to choose; leave it at {getattr(Run, name)!r}"
-                raise ValueError(f"{name} = {value!r}: {message}")
-        if (
-            self.model == "vit" and self.dataset in data.DATASETS
-        ):  # of others the images are not known before they are read
-            vit.check_patch(self.patch, data.shapes(self.dataset)[1])
         if not self.alpha > 0:
             raise ValueError(f"alpha = {self.alpha!r}: must be more than 0")
-        if self.alpha != 1 and (self.linearize == "none" or self.loss == "cross_entropy"):
-            raise ValueError(
-                f"alpha = {self.alpha!r}: scales the targets of a centered or tangent model, so that it takes "
-                "linearize = 'centered' or 'tangent' and loss = 'squared' or 'mse'"
-            )
-        if self.linearize != "none" and self.sparsity:
-            raise ValueError(f"sparsity = {self.sparsity!r}: must be 0 with linearize = {self.linearize!r}")
-        if self.linearize == "tangent" and (
-            self.batch_norm or ("norm" in models.OPTIONS.get(self.model, ()) and self.norm == "batch")
-        ):
-            message = (
-                "is of a function of one sample, and batch norm mixes those of a batch; take another network or norm"
-            )
-            raise ValueError(f"linearize = 'tangent': the tangent model {message}")
-        models.check_width(self.model, self.width)
-        if data.regression(self.dataset) and self.loss == "cross_entropy":
-            raise ValueError(
-                f"loss = {self.loss!r}: the targets of {self.dataset!r} are vectors; take 'squared' or 'mse'"
-            )
+        compatible.check(self)
 
     @property
     def key(self) -> str:

@@ -4,7 +4,6 @@ A claim is a lock on a file, which the kernel drops when its process dies, so th
 """
 
 import contextlib
-import json
 import os
 import time
 import warnings
@@ -13,7 +12,7 @@ from collections.abc import Callable
 import torch
 from filelock import FileLock, Timeout
 
-from lib.core import ambient, files, interruption
+from lib.core import ambient, interruption
 from lib.runs import Run, origin, records, schema
 from lib.runs.measurement import KINDS, Measurement
 from lib.sweep import groups, selfcheck
@@ -109,9 +108,7 @@ def _fit(group: Group, device: torch.device, deadline, parent, tick) -> tuple[li
 
     with ambient.exactly(device):
         engine = engines.engine(group.runs, device, plain=group.plain)
-        if not group.plain:  # so that next time the usual engine is tried again
-            with records.writing(group.folder):
-                files.replace(group.file("runs"), json.dumps([run.as_dict() for run in group.runs]))
+        group.register()
         trained = fitting.fit(engine, checkpoint=group.file("pt"), stop=stop)
     measured = {measurement.run for measurement in group.measurements}
     return trained, {run: engine.network(i).state_dict() for i, run in enumerate(group.runs) if run in measured}

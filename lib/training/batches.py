@@ -14,7 +14,7 @@ from lib.core import losses
 from lib.core.seeds import generator
 from lib.data import augment, streaming
 from lib.models import linearize, masking, pruning
-from lib.runs import Run
+from lib.runs import Run, compatible
 
 EVALUATION_BATCH = 2000
 
@@ -47,8 +47,7 @@ class Batches:
                 "run's digest empty to train on what is there"
             )
         n = run.n_train or len(train.y)
-        if n > len(train.y):
-            raise ValueError(f"n_train = {n}: {run.dataset} has {len(train.y)} training samples")
+        compatible.check_data(run, len(train.y), in_shape)
         self.n, self.classes, self.in_shape = n, train.classes, in_shape
         self.steps_per_epoch = -(-n // run.batch_size)
         return n

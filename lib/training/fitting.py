@@ -105,6 +105,7 @@ def _record(
             "data": engine.data.digest,
             "engine": engine.name,
             "group": len(engine.runs),
+            "company": [run.key for run in engine.runs],
             "seconds": round(seconds / len(engine.runs), 3),
             "steps_per_second": round(steps / seconds, 1),
             **({"kept": kept, "collapsed": [name for name, count in kept.items() if not count]} if kept else {}),
