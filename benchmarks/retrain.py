@@ -12,7 +12,7 @@ from pathlib import Path
 from lib.core import paths
 from lib.core.conditions import Condition
 from lib.runs import Run, records
-from lib.sweep import sweep
+from lib.sweep import groups, sweep
 
 ROUNDING = 1e-6  # relative
 
@@ -42,6 +42,21 @@ def chosen(keys: list[str], where: str | None) -> list[Run]:
     return [runs[key] for key in dict.fromkeys(keys)]
 
 
+def with_company(runs: list[Run], store: Path) -> list[Run]:
+    """The runs, and after them those that trained together with them, on which their last bits depend; these groups are
+    filed in the store. Records from before companies were recorded have none."""
+    result = list(runs)
+    for run in runs:
+        keys = records.read(paths.records(run.dataset), run)["provenance"].get("company", [])
+        made = [paths.records(run.dataset) / f"{key}.json" for key in keys]
+        if len(made) > 1 and all(file.exists() for file in made):
+            together = tuple(Run.of_record(json.loads(file.read_text())) for file in made)
+            groups.folder_of(store).mkdir(parents=True, exist_ok=True)
+            groups.Group(together, groups.store_of(store, run), groups.folder_of(store)).register()
+            result += together
+    return list(dict.fromkeys(result))
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.retrain", description=__doc__)
     parser.add_argument("keys", nargs="*", metavar="KEY")
@@ -51,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         runs = chosen(given.keys, given.where)
-        table = sweep(runs, store=given.store, budget=given.budget)
+        table = sweep(with_company(runs, given.store), store=given.store, budget=given.budget)[: len(runs)]
     except (OSError, ValueError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1

@@ -5,6 +5,10 @@ import torch
 from PIL import Image
 
 
+def pytest_addoption(parser):
+    parser.addoption("--random-runs", type=int, default=200, help="how many random runs are trained")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def single_thread():
     """The last bits of a matrix product depend on how many threads there are."""

@@ -113,3 +113,14 @@ def test_every_long_loop_can_be_given_up_wherever_it_is(name):
     for limit in {2, asked.times // 2, asked.times}:
         with pytest.raises(interruption.Interrupted), interruption.stopping(Asked(limit)):
             compute()
+
+
+def test_any_operation_may_ask_also_one_of_a_backward_pass():
+    w = torch.ones(3, requires_grad=True)
+    late = []
+    with interruption.stopping(lambda: bool(late)), interruption.BetweenOperations():
+        loss = (w * w).sum()
+        late.append(True)
+        with pytest.raises(interruption.Interrupted):
+            loss.backward()
+    assert w.grad is None

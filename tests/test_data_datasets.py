@@ -1,6 +1,7 @@
 """What `lib.data.datasets` gives, and what it refuses: shapes, constants, augmentation, and every way a file can be
 bad."""
 
+import dataclasses
 import io
 import os
 import pickle
@@ -20,7 +21,7 @@ from torchvision.transforms import functional
 
 from lib import data
 from lib.core import paths
-from lib.data import datasets, sources
+from lib.data import datasets, folders, sources
 
 SHARED = paths.ROOT.parent / "shared" / "data"
 
@@ -333,7 +334,55 @@ def an_mnist(root):
     return folder
 
 
-def test_idx_files(tmp_path):
+@pytest.fixture
+def any_mnist(monkeypatch):
+    """Made-up images are taken for MNIST's."""
+    monkeypatch.setitem(data.DATASETS, "mnist", dataclasses.replace(data.DATASETS["mnist"], digests=None))
+
+
+def test_other_images_are_not_taken_for_mnist(tmp_path):
+    an_mnist(tmp_path)
+    assert "is not that of mnist: other images, labels or order" in refused("mnist", tmp_path, "test")
+
+
+def test_mnist_with_its_labels_in_reverse_is_refused(tmp_path):
+    root = real("MNIST/raw")
+    shutil.copytree(root / "MNIST", tmp_path / "MNIST")
+    for name in ("train-labels-idx1-ubyte", LABELS):
+        file = tmp_path / "MNIST" / "raw" / name
+        content = file.read_bytes()
+        file.chmod(0o644)
+        file.unlink()
+        file.write_bytes(content[:8] + bytes(9 - label for label in content[8:]))
+    for split in data.SPLITS:
+        assert "is not that of mnist" in refused("mnist", tmp_path, split)
+
+
+def test_a_zip_with_other_images_is_not_taken_for_cifar10_jpeg(tmp_path, monkeypatch):
+    write(a_set(), tmp_path, "zip")
+    shutil.move(tmp_path / "set.zip", tmp_path / "cifar10-jpeg.zip")
+    made_up = lambda split, root: folders.read("cifar10-jpeg", split, root / "cifar10-jpeg.zip")  # noqa: E731
+    info = dataclasses.replace(data.DATASETS["cifar10-jpeg"], read=made_up)
+    monkeypatch.setitem(data.DATASETS, "cifar10-jpeg", info)
+    assert "its images are not those of cifar10-jpeg" in refused("cifar10-jpeg", tmp_path)
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_a_folder_that_has_changed_is_read_again(tmp_path, form):
+    name = write(a_set(), tmp_path, form)
+    before, digest = data.load(name, "train", root=tmp_path), data.digest(name, root=tmp_path)
+    assert data.load(name, "train", root=tmp_path) is before and data.digest(name, root=tmp_path) == digest
+    other = a_set()
+    first, second = "train/cat/00.jpg", "train/dog/00.jpg"
+    other[first], other[second] = other[second], other[first]
+    if form == "zip":
+        (tmp_path / "set.zip").unlink()
+    write(other, tmp_path, form)
+    after = data.load(name, "train", root=tmp_path)
+    assert not torch.equal(after.x, before.x) and data.digest(name, root=tmp_path) != digest
+
+
+def test_idx_files(tmp_path, any_mnist):
     an_mnist(tmp_path)
     test = data.load("mnist", "test", root=tmp_path)
     assert test.x.shape == (10_000, 1, 28, 28) and test.y[:12].tolist() == [*range(10), 0, 1]
@@ -402,7 +451,7 @@ def test_no_download_without_a_root(kind, tmp_path, monkeypatch):
     assert f"nor is {root}, so no download was tried" in message and not root.exists()
 
 
-def test_a_whole_download_is_moved_into_place(tmp_path, monkeypatch):
+def test_a_whole_download_is_moved_into_place(tmp_path, monkeypatch, any_mnist):
     source = an_mnist(tmp_path / "server")
     root = tmp_path / "root"
     (root / "MNIST" / "raw").mkdir(parents=True)

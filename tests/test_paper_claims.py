@@ -8,7 +8,7 @@ import pandas
 import pytest
 
 from lib.core import paths
-from lib.paper import claims
+from lib.paper import claims, experiments
 from lib.runs import Run
 
 
@@ -196,3 +196,18 @@ def test_one_seed_is_at_most_undecided_and_dead_networks_test_nothing(figures, s
     assert (row["verdict"], row["reason"]) == ("not tested", "not learned: SAM at α = 1000")
     row = recorded(figures, monkeypatch, condition, keys=store(grid()), undecided="the thresholds disagree")
     assert (row["verdict"], row["takes"]) == ("undecided", "the thresholds disagree")
+
+
+def test_a_changed_experiment_has_no_verdict_and_leaves_those_of_the_preset(figures):
+    own = experiments.mnist_convergence("lite")
+    book = claims.Book("01_convergence", "lite")
+    assert book.record("lemma-5", measured="1", holds=True, keys=[own[0].key]) == "reproduced"
+    before = json.loads((figures / "lite" / "claims.json").read_text())
+    again = claims.Book("01_convergence", "lite")
+    keys = [own[0].key, own[0].but(batch_size=8).key]
+    assert again.record("lemma-5", measured="2", holds=True, keys=keys) == "not tested"
+    assert again.record("lemma-6", measured="3", holds=True) == "reproduced"  # of no runs
+    assert json.loads((figures / "lite" / "claims.json").read_text()) == before
+    changed = json.loads((figures / "lite-changed" / "claims.json").read_text())["01_convergence"]
+    assert changed["lemma-5"]["reason"] == "1 of 2 runs are not of the preset lite"
+    assert changed["lemma-6"]["measured"] == "3"

@@ -131,3 +131,14 @@ def test_students_differ_in_width_noise_decay_optimizer_and_seed_alone():
     assert all(run.lr == 10 / run.width for run in runs)
     shared = {run.but(width=1, lr=1, label_noise=0, weight_decay=0, optimizer="sgd", rho=0, seed=0) for run in runs}
     assert len(shared) == 1
+
+
+def test_the_table_of_a_changed_grid_lists_what_is_changed():
+    grid = [run.but(batch_size=8, lr=0.5) for run in experiments.mnist_mlp("lite")]
+    table = experiments.table(grid)
+    assert set(table["batch_size"]) == {8} and set(table["lr"]) == {0.5}
+    assert "batch_size" not in experiments.table(experiments.mnist_mlp("lite"))
+    for preset in experiments.PRESETS:
+        for name, experiment in experiments.EXPERIMENTS.items():
+            runs = [getattr(what, "run", what) for what in experiment(preset)]
+            assert experiments.changed(runs, preset) == "", name

@@ -11,7 +11,7 @@ import pandas
 import pytest
 from matplotlib.figure import Figure
 
-from lib.paper import plots
+from lib.paper import experiments, plots
 from lib.runs import Run
 from lib.sweep import sweep
 
@@ -40,9 +40,9 @@ def test_curves_hold_one_row_an_epoch_of_every_run_with_a_record(table):
 
 def test_a_figure_is_saved_as_png_svg_and_csv_and_the_same_data_give_the_same_files(table, tmp_path, monkeypatch):
     monkeypatch.setenv("SAM_FIGURES", str(tmp_path))
-    saved = []
+    saved, shown = [], plots.curves(table).assign(key=experiments.mnist_mlp("smoke")[0].key)
     for _ in range(2):
-        plots.save(plots.training_loss(plots.curves(table), title="t"), "fig", plots.curves(table), "smoke")
+        plots.save(plots.training_loss(shown, title="t"), "fig", shown, "smoke")
         saved.append({f.name: f.read_bytes() for f in (tmp_path / "smoke").iterdir()})
     assert sorted(saved[0]) == ["fig.csv", "fig.png", "fig.svg"]
     assert saved[0] == saved[1]
@@ -375,11 +375,50 @@ def test_sgd_sam_and_unnormalized_sam_have_a_colour_each():
 
 
 def test_the_title_names_a_shorter_schedule_on_mnist():
-    run = SGD.but(dataset="mnist", epochs=20)
-    table = pandas.DataFrame([{**run.as_dict(), "status": "done"}])
-    assert plots.title("What", table, "lite").endswith("preset lite: mnist, 20 epochs instead of 100, 1 seed")
-    whole = table.assign(epochs=100)
-    assert plots.title("What", whole, "lite").endswith("preset lite: mnist, 1 seed")
+    (whole, *_) = [run for run in experiments.mnist_mlp("lite") if run.width == 1]
+    table = pandas.DataFrame([{**run.as_dict(), "status": "done"} for run in (whole, whole.but(epochs=20))])
+    assert plots.title("What", table[1:], "lite").endswith("mnist, 20 epochs instead of 100, 1 seed")
+    assert plots.title("What", table[:1], "lite").endswith("\npreset lite: mnist, 1 seed")
+
+
+def test_a_changed_experiment_is_named_and_leaves_the_gallery_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAM_FIGURES", str(tmp_path))
+    paper = [run for run in experiments.mnist_mlp("lite") if run.width == 1]
+    changed = [run.but(batch_size=8, lr=0.5, weight_decay=0) for run in paper]
+    tables = [
+        pandas.DataFrame([{**run.as_dict(), "key": run.key, "status": "done", "x": 1} for run in runs])
+        for runs in (paper, changed)
+    ]
+    names = [plots.title("MLP", table, "lite") for table in tables]
+    assert names[0] == "MLP\npreset lite: mnist, 3 seeds"
+    sentence = "lr 0.5 instead of 0.1; weight_decay 0 instead of 0.0001; batch_size 8 instead of 128"
+    assert names[1] == f"MLP\nnot the preset lite: {sentence}: mnist, 3 seeds"
+    shown = [("fig03a", names[0], tables[0]), ("fig03a", names[1], tables[1]), ("fig11", "no title", tables[1])]
+    for name, title, table in shown:
+        figure = plt.figure()
+        figure.suptitle(title)
+        plots.save(figure, name, table[["key", "x"]], "lite")
+        if table is tables[0]:
+            before = {file: file.read_bytes() for file in (tmp_path / "lite").iterdir()}
+    assert {file: file.read_bytes() for file in (tmp_path / "lite").iterdir()} == before
+    endings = ("csv", "png", "svg")
+    names = sorted(f"{name}.{ending}" for name in ("fig03a", "fig11") for ending in endings)
+    assert sorted(file.name for file in (tmp_path / "lite-changed").iterdir()) == names
+
+
+def test_a_table_whose_numbers_have_the_name_of_a_field_has_a_title():
+    runs = experiments.mnist_convergence("lite")
+    for one, text in ((runs[0], "preset lite: mnist"), (runs[0].but(batch_size=8), "not the preset lite: other runs")):
+        table = pandas.DataFrame([{**one.as_dict(), "key": one.key, "status": "done", "loss": 0.5}])
+        assert plots.title("MLP", table, "lite").startswith(f"MLP\n{text}")
+
+
+def test_the_title_alone_tells_a_changed_experiment_of_which_nothing_is_on_record(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAM_FIGURES", str(tmp_path))
+    table = pandas.DataFrame([{**SGD.but(dataset="mnist").as_dict(), "status": "missing"}])
+    figure = plots.training_loss(plots.curves(table.assign(curves=None)), title=plots.title("MLP", table, "lite"))
+    plots.save(figure, "fig01b", pandas.DataFrame({"x": []}), "lite")
+    assert not (tmp_path / "lite").exists() and (tmp_path / "lite-changed" / "fig01b.csv").exists()
 
 
 def stability_grid() -> pandas.DataFrame:

@@ -34,3 +34,14 @@ def test_other_shapes_are_infinitely_different():
     assert retrain.difference({"a": [1.0, None]}, {"a": [1.0, None]}) == 0
     for new in ({"a": [1.0]}, {"b": [1.0, None]}, {"a": [1.0, 2.0]}, None):
         assert retrain.difference({"a": [1.0, None]}, new) == float("inf")
+
+
+def test_a_run_is_trained_again_in_its_company(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(records.paths, "records", lambda dataset: tmp_path / "digits")
+    runs = [RUN.but(seed=seed) for seed in range(4)]
+    sweep(runs, store=tmp_path / "digits")
+    company = records.read(tmp_path / "digits", RUN)["provenance"]["company"]
+    assert sorted(company) == sorted(run.key for run in runs)
+    assert retrain.main([RUN.key, "--store", str(tmp_path / "again")]) == 0
+    assert "the same numbers" in capsys.readouterr().out
+    assert records.read(tmp_path / "again", RUN)["provenance"]["company"] == company

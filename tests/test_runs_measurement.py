@@ -10,7 +10,7 @@ import torch
 
 from lib import sweep
 from lib.core import interruption
-from lib.runs import Measurement, Run, measurement, records
+from lib.runs import Measurement, Run, measurement, origin, records
 from lib.sweep import planning, rounds, worker
 from lib.training import fitting
 from lib.training.loop import Loop
@@ -193,9 +193,34 @@ def test_damaged_weights_are_reported_and_their_run_trained_again(tmp_path, weig
     file = tmp_path / "checkpoints" / f"{RUN.key}.weights"
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
-    with pytest.warns(UserWarning, match=f"{RUN.key}.weights: cannot be read"):
+    with pytest.warns(UserWarning, match=f"{RUN.key}.weights: cannot be used"):
         again = sweep.measure([Measurement(RUN, "weigh", {"scale": 2.0})], store=tmp_path)
     assert again["moved"][0] == 2 * first["moved"][0]
+
+
+def test_weights_under_another_key_are_not_taken_for_its(tmp_path, weigh):
+    other = RUN.but(seed=1)
+    expected = sweep.measure([Measurement(run, "weigh") for run in (RUN, other)], store=tmp_path)
+    folder = tmp_path / "checkpoints"
+    (folder / f"{other.key}.weights").write_bytes((folder / f"{RUN.key}.weights").read_bytes())
+    with pytest.warns(UserWarning, match=f"it is of the run {RUN.key}.; trained again"):
+        again = sweep.measure([Measurement(other, "weigh", {"scale": 2.0})], store=tmp_path)
+    assert again["moved"][0] == 2 * expected["moved"][1] != 2 * expected["moved"][0]
+
+
+def test_weights_of_a_training_that_is_not_on_record_any_more_are_not_taken(tmp_path, weigh, monkeypatch):
+    sweep.measure([Measurement(RUN, "weigh")], store=tmp_path)
+    records.path(tmp_path, RUN).unlink()
+    with monkeypatch.context() as patch:  # of another machine, or of other code
+        finish = fitting._final
+        patch.setattr(fitting, "_final", lambda *parts: finish(*parts) | {"test_loss": 0.5})
+        sweep.sweep([RUN], store=tmp_path)
+    with pytest.warns(UserWarning, match="it is of another training than the one on record"):
+        again = sweep.measure([Measurement(RUN, "weigh", {"scale": 2.0})], store=tmp_path)
+    assert again["status"].tolist() == ["done"]
+    # It is said once, not for ever, though a training here does not give what is on record.
+    sweep.measure([Measurement(RUN, "weigh", {"scale": 3.0})], store=tmp_path)
+    assert again["provenance"][0]["trained_by"]["code"] == origin.code()
 
 
 def test_the_record_of_another_measurement_is_reported_and_taken_again(tmp_path, weigh):

@@ -35,6 +35,7 @@ DEFAULTS = {
     "pruner": "random",
     "linearize": "none",
     "alpha": 1.0,
+    "digest": "",
     "recipe": 1,
     "norm": "batch",
     "batch_norm": False,
@@ -118,7 +119,7 @@ def test_every_field_is_in_the_key():
     keys |= {Run(model="vgg11", width=4, batch_norm=norm).key for norm in (False, True)}
     assert len(keys) == 1 + len(OTHERS) + 2 + 2 + 4 + 2
     assert all(len(key) == 16 and set(key) <= set("0123456789abcdef") for key in keys)
-    apart = {"rho", "batch_norm", "patch", "linearize", "alpha", "recipe"}
+    apart = {"rho", "batch_norm", "patch", "linearize", "alpha", "digest", "recipe"}
     assert set(OTHERS) | apart == {field.name for field in dataclasses.fields(Run)}
 
 
@@ -276,3 +277,11 @@ def test_values_that_do_not_go_together_are_refused():
 
 def test_an_image_folder_is_a_dataset():
     assert Run(dataset="imagefolder:my/birds.zip").dataset == "imagefolder:my/birds.zip"
+
+
+def test_a_digest_is_of_folders_and_changes_no_other_key():
+    assert Run(dataset="imagefolder:x", digest="ab").key != Run(dataset="imagefolder:x").key
+    with pytest.raises(ValueError, match="digest = 'ab': is of image folders; leave it empty for 'mnist'"):
+        Run(digest="ab")
+    absent = Run(dataset="imagefolder:/absent")
+    assert absent.located() is absent and Run().located() == Run()

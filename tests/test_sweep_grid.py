@@ -31,7 +31,7 @@ from lib import data, sweep
 from lib.core import paths
 from lib.paper import experiments
 from lib.runs import Measurement, Run, records
-from lib.sweep import groups, planning, pool, rounds, worker
+from lib.sweep import groups, planning, pool, rounds, selfcheck, worker
 from lib.sweep.__main__ import main
 from lib.sweep.grid import parse_seconds
 from lib.training import engines, fitting
@@ -638,6 +638,52 @@ def test_a_group_keeps_its_members_when_another_grid_is_asked_for(tmp_path, monk
     check_store(tmp_path, grid()[3:6])
 
 
+TWENTY = optimizers(DIGITS.but(epochs=2, n_train=128), seeds=range(7))[:20]
+
+
+@pytest.fixture(scope="module")
+def twenty(tmp_path_factory) -> pandas.DataFrame:
+    """Twenty runs of one network, trained in three stacks without any disturbance."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rounds, "cpu_count", lambda: 1)
+        table = sweep.sweep(TWENTY, store=tmp_path_factory.mktemp("twenty"))
+    assert len({tuple(p["company"]) for p in table["provenance"]}) == 3
+    return table
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 4, 5])
+def test_stopped_before_most_stacks_have_begun_all_have_the_company_they_would_have_had(
+    tmp_path, monkeypatch, twenty, moment
+):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, engines.Stack, "epoch", moment)
+        sweep.sweep(TWENTY, store=tmp_path)
+    found = sweep.sweep(TWENTY, store=tmp_path)
+    check(found, twenty)
+    assert [p["company"] for p in found["provenance"]] == [p["company"] for p in twenty["provenance"]]
+    check_store(tmp_path, TWENTY)
+
+
+def test_the_order_of_a_grid_makes_no_difference(tmp_path, twenty):
+    shuffled = random.Random(0).sample(TWENTY, len(TWENTY))
+    sweep.sweep(shuffled, store=tmp_path)
+    check(sweep.sweep(TWENTY, store=tmp_path), twenty)
+
+
+def test_a_part_of_a_grid_may_have_another_company_which_is_named_and_agrees_to_rounding(tmp_path, monkeypatch, twenty):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, engines.Stack, "epoch", 1)
+        sweep.sweep(TWENTY, store=tmp_path)  # whose groups are filed, but not begun
+    trained = spy(monkeypatch)
+    found = sweep.sweep(TWENTY[:2], store=tmp_path)
+    assert [len(runs) for runs in trained] == [2]
+    assert found["provenance"][0]["company"] == [run.key for run in trained[0]]
+    assert np.allclose(found["test_loss"], twenty["test_loss"][:2], rtol=1e-4)
+    # What was filed before does not have them trained again.
+    assert sweep.sweep(TWENTY, store=tmp_path)["status"].tolist() == ["done"] * 20
+    assert sum(len(runs) for runs in trained) == 20
+
+
 def test_a_damaged_checkpoint_is_reported_and_costs_only_time(tmp_path, monkeypatch, checkpoints, expected):
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, engines.Stack, "epoch", 3)
@@ -645,7 +691,7 @@ def test_a_damaged_checkpoint_is_reported_and_costs_only_time(tmp_path, monkeypa
     (file,) = tmp_path.glob("checkpoints/*.pt")
     file.write_bytes(file.read_bytes()[:1000])
     assert set(sweep.plan(grid()[3:6], store=tmp_path)["trained"]) == {0}
-    with pytest.warns(UserWarning, match=rf"{file.name}: cannot be read .*; its runs start again from epoch 0"):
+    with pytest.warns(UserWarning, match=rf"{file.name}: cannot be used .*; its runs start again from epoch 0"):
         found = sweep.sweep(grid()[3:6], store=tmp_path)
     check(found, expected[3:6].reset_index(drop=True))
     check_store(tmp_path, grid()[3:6])
@@ -696,6 +742,65 @@ def test_a_budget_stops_the_workers_of_the_local_pool(tmp_path, monkeypatch, und
     assert midway
     check(found, table)
     check_store(tmp_path / "store", runs)
+
+
+def test_timing_heeds_the_budget_too(tmp_path, monkeypatch):
+    wide = RESNET.but(width=8)
+
+    def slow(self, epoch):  # as a step of a network of a hundred times the width
+        for _ in range(200):
+            time.sleep(0.05)
+            self.total.add_(0)
+        return [(0.0, 0.0)]
+
+    monkeypatch.setattr(rounds, "cpu_count", lambda: 1)
+    monkeypatch.setattr(selfcheck, "passed", lambda *_: True)
+    monkeypatch.setattr(engines.Loop, "epoch", slow)
+    began = time.monotonic()
+    assert set(sweep.sweep([wide], store=tmp_path, budget=1)["status"]) == {"missing"}
+    assert time.monotonic() - began < 1 + 1.5
+
+
+def test_a_worker_that_is_still_starting_when_time_is_up_is_not_waited_for(tmp_path, monkeypatch):
+    stuck = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    killed = []
+    stuck.submit(time.sleep, 8)
+    stuck_shutdown = stuck.shutdown
+    stuck.shutdown = lambda kill_workers=False, **_: killed.append(kill_workers)
+    monkeypatch.setattr(pool, "_take", lambda data: stuck)
+    monkeypatch.setattr(rounds, "cpu_count", lambda: 2)
+    began = time.monotonic()
+    assert set(sweep.sweep([FACTORS, DIGITS], store=tmp_path, budget=1)["status"]) == {"missing"}
+    assert time.monotonic() - began < 1 + pool.LATE_SECONDS + 1.5
+    assert killed == [True, True]
+    stuck_shutdown(wait=False, cancel_futures=True)
+
+
+def test_a_self_check_heeds_the_budget_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(rounds, "cpu_count", lambda: 1)
+    monkeypatch.setattr(selfcheck, "_passed", {})
+    monkeypatch.setattr(selfcheck, "_pictures", lambda folder, made=selfcheck._pictures: time.sleep(1) or made(folder))
+    began = time.monotonic()
+    assert set(sweep.sweep([RESNET], store=tmp_path, budget=0.5)["status"]) == {"missing"}
+    assert time.monotonic() - began < 1 + 1.5
+    assert not list((tmp_path / "checkpoints").glob("*.check"))
+
+
+def test_the_command_has_one_budget_for_runs_and_measurements(tmp_path, monkeypatch):
+    budgets = []
+
+    def wait(call):
+        def slow(what, **options):
+            budgets.append(options["budget"])
+            time.sleep(0.3)
+            return call(what, train=False, store=tmp_path)
+
+        return slow
+
+    for name in ("sweep", "measure"):
+        monkeypatch.setattr(f"lib.sweep.__main__.{name}", wait(getattr(sweep, name)))
+    assert main(["mnist_mlp", "mnist_flatness", "--budget", "10s", "--store", str(tmp_path)]) == 0
+    assert 9 < budgets[0] <= 10 and budgets[1] <= 9.7
 
 
 def test_a_budget_too_short_for_an_epoch_trains_nothing(tmp_path, monkeypatch):
@@ -973,3 +1078,27 @@ def test_a_worker_that_died_while_it_was_idle_is_passed_over(tmp_path, monkeypat
     monkeypatch.setattr(pool, "_idle", [(str(paths.data()), time.monotonic(), Dead())])
     with warnings.catch_warnings(action="error"):
         check(sweep.sweep(grid()[:6], store=tmp_path), expected[:6])
+
+
+def test_a_changed_folder_is_another_data_set_with_a_key_of_its_own(tmp_path, pictures):
+    run = Run(dataset=pictures, width=0.03, epochs=1, batch_size=9)
+    (first,) = sweep.sweep([run], store=tmp_path / "store", device="cpu").itertuples()
+    assert first.key != run.key and first.digest == first.provenance["data"] == data.digest(pictures)
+    assert sweep.sweep([run], store=tmp_path / "store", train=False)["key"].tolist() == [first.key]
+    image = tmp_path / "noise" / "train" / "0" / "0.png"
+    shutil.copy(tmp_path / "noise" / "train" / "1" / "1.png", image)
+    assert sweep.sweep([run], store=tmp_path / "store", train=False)["status"].tolist() == ["missing"]
+    assert sweep.plan([run], store=tmp_path / "store", progress=False)["status"].tolist() == ["missing"]
+    (second,) = sweep.sweep([run], store=tmp_path / "store", device="cpu").itertuples()
+    assert second.key != first.key and second.curves != first.curves
+    # The first record is still of what it says, and cannot be made from what is there now.
+    kept = Run.of_row(first._asdict())
+    assert sweep.sweep([kept], store=tmp_path / "store")["curves"].tolist() == [first.curves]
+    with pytest.raises(data.DataUnavailable, match=f"holds other data .digest {second.digest}. than the run is of"):
+        sweep.sweep([kept.but(seed=1)], store=tmp_path / "store", device="cpu")
+
+
+def test_records_say_which_data_they_saw_and_measurements_too(tmp_path):
+    measured = sweep.measure([Measurement(DIGITS, "flatness", {"samples": 10, "draws": 1, "batch": 2})], store=tmp_path)
+    trained = sweep.sweep([DIGITS], store=tmp_path)
+    assert [row["data"] for row in (*measured["provenance"], *trained["provenance"])] == 2 * [data.digest("digits")]

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from lib import data, sweep
-from lib.core import paths
+from lib.core import interruption, paths
 from lib.paper import experiments, notebooks
 from lib.paper.experiments import figures
 from lib.runs import Measurement, Run, records
-from lib.sweep import planning
+from lib.sweep import calibration, planning
 from lib.sweep.__main__ import main
 from lib.sweep.calibration import Rate
 from lib.training import engines, fitting
@@ -208,3 +208,14 @@ def test_the_hours_of_figures_add_up(tmp_path, monkeypatch, capsys, a_second_a_s
         assert float(line[-3]) == pytest.approx(hours(grid), abs=1e-3)
     every = [what for grid in rows.values() for what in grid]
     assert float(printed["all"][-3]) == pytest.approx(hours(every), abs=1e-3)
+
+
+@pytest.mark.parametrize("moment", [10, 500, 1000, 1500])
+def test_timing_a_step_that_may_take_minutes_is_given_up_within_it(moment, monkeypatch):
+    asked, epochs = [], []
+    epoch = engines.Loop.epoch
+    monkeypatch.setattr(engines.Loop, "epoch", lambda self, i: (epoch(self, i), epochs.append(i))[0])
+    run = Run(dataset="digits", model="resnet18", width=8, optimizer="sam", rho=0.1)
+    with pytest.raises(interruption.Interrupted), interruption.stopping(lambda: asked.append(1) or len(asked) > moment):
+        calibration.calibrate([run], torch.device("cpu"))
+    assert not epochs

@@ -10,7 +10,7 @@ from torch import nn
 from lib import models
 from lib.core import losses
 from lib.models import pruning
-from lib.runs import Run
+from lib.runs import Run, origin
 from lib.sam import SAM
 from lib.training import engines, fitting, grouped
 from lib.training.batches import Batches
@@ -347,7 +347,7 @@ def test_a_damaged_checkpoint_is_reported_and_training_starts_over(kind, tmp_pat
     whole, weights = checkpoint.read_bytes(), stopped.model[1].weight.detach().numpy().tobytes()
     assert whole.count(weights) == 1
     checkpoint.write_bytes(DAMAGE[kind](whole, weights))
-    with pytest.warns(UserWarning, match=r"group.pt: cannot be read .* start again from epoch 0"):
+    with pytest.warns(UserWarning, match=r"group.pt: cannot be used .* start again from epoch 0"):
         record = fit(run, checkpoint=checkpoint)
     assert kept([record]) == kept([fit(run)])
 
@@ -455,3 +455,36 @@ def test_a_linearized_run_starts_from_the_network_of_its_seed_and_is_trained_and
 def test_a_diverged_linearized_run_is_recorded_as_such():
     record = fit(VGG.but(linearize="centered", alpha=1.0, lr=1e3))
     assert record["status"] == "diverged" and record["final"]["train_loss"] is None
+
+
+def stopped_by(monkeypatch, checkpoint, **other) -> None:
+    """Train MLP for three epochs as a process would whose origin differs in this."""
+    with monkeypatch.context() as patch:
+        here = origin.origin
+        patch.setattr(origin, "origin", lambda device: here(device) | other)
+        with pytest.raises(fitting.Stopped):
+            fitting.fit(Loop([MLP], CPU), checkpoint=checkpoint, stop=lambda epoch, last: epoch == 3)
+
+
+@pytest.mark.parametrize("other", [{"code": "0" * 16}, {"torch": "2.0.0"}])
+def test_a_checkpoint_of_other_code_or_another_torch_is_not_taken(tmp_path, monkeypatch, other):
+    stopped_by(monkeypatch, tmp_path / "group.pt", **other)
+    with pytest.warns(UserWarning, match=f"it was written with other {next(iter(other))}.*start again from epoch 0"):
+        record = fit(MLP, checkpoint=tmp_path / "group.pt")
+    assert kept([record]) == kept([fit(MLP)]) and "begun_by" not in record["provenance"]
+
+
+def test_a_record_names_all_that_trained_it(tmp_path, monkeypatch):
+    stopped_by(monkeypatch, tmp_path / "group.pt", commit="0" * 12, device="another processor")
+    record = fit(MLP, checkpoint=tmp_path / "group.pt")
+    (before,) = record["provenance"]["begun_by"]
+    assert (before["commit"], before["device"]) == ("0" * 12, "another processor")
+    assert record["provenance"]["commit"] != "0" * 12 and kept([record]) == kept([fit(MLP)])
+
+
+def test_the_code_is_the_same_whatever_is_said_about_it(tmp_path):
+    (tmp_path / "a.py").write_text('"""One."""\nx = 1  # what\n\n\ndef f():\n    """Two."""\n    return x\n')
+    (tmp_path / "b.py").write_text('x = 1\ndef f():\n    "Three"\n    return (x)\n')
+    (tmp_path / "c.py").write_text("x = 2\ndef f():\n    return x\n")
+    a, b, c = (origin._statements(tmp_path / f"{name}.py") for name in "abc")
+    assert a == b != c

@@ -43,6 +43,11 @@ def commit() -> str | None:
     return os.environ.get("SAM_COMMIT") or None
 
 
+def gallery(preset: str, changed: bool = False) -> Path:
+    """The folder of a preset's figures and claims; of an experiment that changes what the preset trains, another."""
+    return figures() / (f"{preset}-changed" if changed else preset)
+
+
 def quiet() -> bool:
     """True where progress bars would only fill a log: under continuous integration."""
     return os.environ.get("CI", "").lower() in {"1", "true", "yes"}

@@ -5,6 +5,7 @@ write its reader in `lib.data.sources` and its entry in DATASETS.
 """
 
 import functools
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from pathlib import Path
 import torch
 
 from lib.core import paths
-from lib.data import folders, sources, streaming
+from lib.data import digests, folders, sources, streaming
 from lib.data.dataset import Dataset
+from lib.data.errors import damaged
 
 SPLITS = ("train", "test")
 FOLDER, STREAM = "imagefolder:", "imagestream:"  # of data sets without an entry, before their path
@@ -28,6 +30,8 @@ class DatasetInfo:
     location: its file or folder under the folder of data sets; empty if it comes with the code.
     augmented: whether training crops and flips the images. streamed: whether they are decoded as they are needed.
     regression: whether the targets are vectors and not labels.
+    digests: `digests.samples` of what there is to train and to test on, where that is checked here; those of CIFAR-10
+        are checked file by file. archive: `digests.contents` of the zip at `location`.
     """
 
     read: Callable[[str, Path], Dataset]
@@ -40,6 +44,8 @@ class DatasetInfo:
     augmented: bool = False
     streamed: bool = False
     regression: bool = False
+    digests: tuple[str, str] | None = None
+    archive: str = ""
 
 
 _CIFAR10 = dict(outputs=10, shape=(3, 32, 32), samples=(50_000, 10_000), augmented=True)
@@ -51,10 +57,29 @@ DATASETS: dict[str, DatasetInfo] = {
     "student-teacher": DatasetInfo(
         sources.student_teacher, 1, (sources.TEACHER_INPUTS, 1, 1), (1000, 10_000), (0.0,), (1.0,), regression=True
     ),
-    "digits": DatasetInfo(sources.digits, 10, (1, 8, 8), (1437, 360), (0.3054,), (0.3755,)),
-    "mnist": DatasetInfo(sources.mnist, 10, (1, 28, 28), (60_000, 10_000), (0.1307,), (0.3081,), "MNIST/raw"),
+    "digits": DatasetInfo(
+        sources.digits,
+        10,
+        (1, 8, 8),
+        (1437, 360),
+        (0.3054,),
+        (0.3755,),
+        digests=("f203938fd737004e", "e66a411cfcddd127"),
+    ),
+    "mnist": DatasetInfo(
+        sources.mnist,
+        10,
+        (1, 28, 28),
+        (60_000, 10_000),
+        (0.1307,),
+        (0.3081,),
+        location="MNIST/raw",
+        digests=("39ef3407e6888d54", "065f9934a5a488b5"),
+    ),
     "cifar10": DatasetInfo(sources.cifar10, **_CIFAR10, location="cifar-10-batches-py"),
-    "cifar10-jpeg": DatasetInfo(sources.cifar10_jpeg, **_CIFAR10, location="cifar10-jpeg.zip"),
+    "cifar10-jpeg": DatasetInfo(
+        sources.cifar10_jpeg, **_CIFAR10, location="cifar10-jpeg.zip", archive="bb2c4c1b242f874d"
+    ),
     "imagenet": DatasetInfo(
         sources.imagenet,
         1000,
@@ -85,7 +110,44 @@ def load(name: str, split: str, *, root: str | Path | None = None) -> Dataset:
     if split not in SPLITS:
         raise ValueError(f"split = {split!r}: must be one of {', '.join(SPLITS)}")
     check_name(name)
-    return _load(name, split, Path(root or paths.data()).expanduser().resolve())
+    root = Path(root or paths.data()).expanduser().resolve()
+    return _load(name, split, root, "" if name in DATASETS else digests.state(folder(name, root)))
+
+
+def folder(name: str, root: Path) -> Path:
+    """The folder or zip of "imagefolder:PATH" or "imagestream:PATH"."""
+    return (root / Path(name.partition(":")[2]).expanduser()).resolve()
+
+
+def digest(name: str, *, root: str | Path | None = None) -> str:
+    """16 hexadecimal digits that tell which data it is: a hash of all samples; of images in files, of their names,
+    sizes and CRC-32; of ImageNet, of names and sizes alone. A folder that has changed is read again.
+
+    Raises DataUnavailable for absent data and for those that are not what their name says.
+
+    >>> digest("digits")
+    'c0a0d56621043ed9'
+    """
+    root = Path(root or paths.data()).expanduser().resolve()
+    if name not in DATASETS:
+        return digests.contents(folder(name, root))
+    return _digest(name, root)
+
+
+@functools.cache
+def _digest(name: str, root: Path) -> str:
+    info = DATASETS[name]
+    if info.streamed:
+        return streaming.digest(name, root)
+    if info.archive:
+        return digests.contents(root / info.location)
+    parts = (_load(name, split, root, "") for split in SPLITS)
+    return hashlib.sha256(" ".join(digests.samples(part.x, part.y) for part in parts).encode()).hexdigest()[:16]
+
+
+def in_folder(name: str) -> bool:
+    """Whether it is a user's folder, whose path says nothing of what it holds."""
+    return name not in DATASETS
 
 
 def check_name(name: str) -> None:
@@ -95,12 +157,23 @@ def check_name(name: str) -> None:
 
 
 @functools.lru_cache(maxsize=8)
-def _load(name: str, split: str, root: Path) -> Dataset:
+def _load(name: str, split: str, root: Path, state: str) -> Dataset:
     if name in DATASETS:
-        return DATASETS[name].read(split, root)
+        return _checked(DATASETS[name].read(split, root), split, root)
     if streamed(name):
         return sources.streamed(name, split, root)
-    return folders.read(name, split, root / Path(name.removeprefix(FOLDER)).expanduser())
+    return folders.read(name, split, folder(name, root))
+
+
+def _checked(result: Dataset, split: str, root: Path) -> Dataset:
+    """The data themselves, or DataUnavailable if they are not those of their name."""
+    info, place = DATASETS[result.name], root / DATASETS[result.name].location
+    seen = digests.samples(result.x, result.y) if info.digests else ""
+    if info.digests and seen != info.digests[SPLITS.index(split)]:
+        raise damaged(place, f"what there is to {split} on is not that of {result.name}: other images, labels or order")
+    if info.archive and digests.contents(place) != info.archive:
+        raise damaged(place, f"its images are not those of {result.name}")
+    return result
 
 
 def shapes(name: str) -> tuple[int, tuple[int, ...]]:
@@ -109,15 +182,21 @@ def shapes(name: str) -> tuple[int, tuple[int, ...]]:
         return DATASETS[name].outputs, DATASETS[name].shape
     if streamed(name):
         return streaming.listing(name, "train").classes, streaming.SHAPE
-    result = load(name, "train")
+    result = _recent(name, "train")
     return result.classes, tuple(result.x.shape[1:])
+
+
+def _recent(name: str, split: str) -> Dataset:
+    """The split of a folder as it was a moment ago, so that not each question about it asks for all of its files."""
+    root = paths.data()
+    return _load(name, split, root, digests.state(folder(name, root), digests.RECENT))
 
 
 def sample_counts(name: str) -> tuple[int, int]:
     """How many there are to train and to test on. Raises DataUnavailable for an absent image folder."""
     if name in DATASETS:
         return DATASETS[name].samples
-    find = streaming.listing if streamed(name) else load
+    find = streaming.listing if streamed(name) else _recent
     train, test = (len(find(name, split).y) for split in SPLITS)
     return train, test
 

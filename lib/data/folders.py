@@ -18,10 +18,9 @@ import torch
 from PIL import UnidentifiedImageError
 
 from lib.data.dataset import Dataset, times
+from lib.data.digests import TOPS
 from lib.data.errors import DataUnavailable, damaged
 from lib.data.images import GRAYSCALE, MOST_BYTES, is_hidden, open_image
-
-TOPS = ("train", "test", "val")  # the folders of splits
 
 
 def read(name: str, split: str, path: Path) -> Dataset:

@@ -21,6 +21,7 @@ from torchvision.transforms import v2
 
 from lib.core import paths
 from lib.core.seeds import derive, seeded
+from lib.data import digests
 from lib.data.errors import DataUnavailable, damaged
 from lib.data.images import ENDINGS, is_hidden, open_image
 
@@ -71,12 +72,23 @@ def listing(name: str, split: str, root: str | Path | None = None) -> Listing:
     DataUnavailable for a folder that is not there, has no class, a class without images, or other classes in val/ than
     in train/; warns where "imagenet" has not as many images as ImageNet has.
     """
+    path = _folder(name, root)
+    return _listing(name, split, path, "" if name == "imagenet" else digests.state(path, digests.RECENT))
+
+
+def digest(name: str, root: str | Path | None = None) -> str:
+    """Of the names and sizes of the images of both splits."""
+    path = _folder(name, root)
+    return digests.names_and_sizes([file for split in FOLDERS for file in listing(name, split, root).files], path)
+
+
+def _folder(name: str, root: str | Path | None) -> Path:
     folder = "imagenet" if name == "imagenet" else name.removeprefix("imagestream:")
-    return _listing(name, split, (Path(root or paths.data()) / Path(folder).expanduser()).resolve())
+    return (Path(root or paths.data()) / Path(folder).expanduser()).resolve()
 
 
 @functools.lru_cache(maxsize=8)
-def _listing(name: str, split: str, path: Path) -> Listing:
+def _listing(name: str, split: str, path: Path, state: str) -> Listing:
     result = {part: _walk(path, FOLDERS[part]) for part in FOLDERS}
     if result["train"].classes != result["test"].classes:
         differing = sorted(set(result["train"].classes) ^ set(result["test"].classes))

@@ -66,6 +66,10 @@ class Measurement:
         thing: earlier records are then of no measurement that could be asked for."""
         return RECIPES.get(self.kind, 1)
 
+    def located(self) -> "Measurement":
+        """This measurement of `Run.located`."""
+        return dataclasses.replace(self, run=self.run.located())
+
     def __hash__(self):
         return hash(self.key)
 

@@ -11,12 +11,11 @@ from lib.runs.run import Run
 
 def outline(run: Run) -> nn.Module:
     """The run's network, dense, as `models.outline` gives it: shared by all who ask, so only to be read."""
-    return _outline(run.dataset, run.model, run.width, **run.options)
+    return _outline(*data.shapes(run.dataset), run.model, run.width, **run.options)
 
 
 @functools.cache  # a grid has many runs of one network
-def _outline(dataset: str, model: str, width: float, **options: str | int) -> nn.Module:
-    classes, in_shape = data.shapes(dataset)
+def _outline(classes: int, in_shape: tuple[int, ...], model: str, width: float, **options: str | int) -> nn.Module:
     return models.outline(model, width=width, in_shape=in_shape, classes=classes, **options)
 
 

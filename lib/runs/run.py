@@ -15,7 +15,8 @@ from dataclasses import dataclass, fields
 
 from lib import data, models
 from lib.core import losses
-from lib.models import linearize, masking, pruning, resnet, vit
+from lib.models import linearize, masking, pruning, resnet
+from lib.runs import compatible
 
 OPTIMIZERS = ("sgd", "sam")
 SCHEDULES = ("constant", "inverse", "step", "three_steps", "cosine", "warmup_cosine")
@@ -56,6 +57,8 @@ class Run:
         in the weights around there, without its constant (`lib.models.linearize`, Appendix C).
     alpha: the loss is ‖f(x) − y/α‖² (or half of it); with a large α a centered network is trained close to its
         linearization. Losses are recorded as they stand here: times α² they are those of αf.
+    digest: of the data in an image folder, whose path says nothing of them (`lib.data.digest`); left empty, `sweep`
+        fills it in. Training on other data is refused.
     recipe: the version of the meaning of all other fields.
     """
 
@@ -92,12 +95,15 @@ class Run:
     initialization: str = "default"
     parts: int = 1
     label_noise: float = 0.0
+    digest: str = ""
     recipe: int = 1
 
     def __post_init__(self):
         for field in fields(self):
             object.__setattr__(self, field.name, _cast(field, getattr(self, field.name)))
         data.check_name(self.dataset)
+        if self.digest and not data.in_folder(self.dataset):
+            raise ValueError(f"digest = {self.digest!r}: is of image folders; leave it empty for {self.dataset!r}")
         for name, allowed in _CHOICES.items():
             _one_of(name, getattr(self, name), allowed)
         for name, least in _LEAST.items():
@@ -109,58 +115,11 @@ class Run:
             raise ValueError(f"lr = {self.lr!r}: must be more than 0")
         if self.optimizer == "sgd" and self.rho:
             raise ValueError(f"rho = {self.rho!r}: must be 0 for optimizer 'sgd', or take optimizer 'sam'")
-        if self.optimizer == "sgd" and self.parts > 1:
-            raise ValueError(f"parts = {self.parts!r}: only SAM climbs; it must be 1 for optimizer 'sgd'")
-        if self.batch_size % self.parts:
-            raise ValueError(f"parts = {self.parts!r}: must divide batch_size = {self.batch_size}")
-        self._check_pruning()
-        for name, value in self.options.items():
-            if name not in models.OPTIONS.get(self.model, ()):
-                message = f"a {self.model} has no {name} to choose; leave it at {getattr(Run, name)!r}"
-                raise ValueError(f"{name} = {value!r}: {message}")
-        if (
-            self.model == "vit" and self.dataset in data.DATASETS
-        ):  # of others the images are not known before they are read
-            vit.check_patch(self.patch, data.shapes(self.dataset)[1])
-        if not self.alpha > 0:
-            raise ValueError(f"alpha = {self.alpha!r}: must be more than 0")
-        if self.alpha != 1 and (self.linearize == "none" or self.loss == "cross_entropy"):
-            raise ValueError(
-                f"alpha = {self.alpha!r}: scales the targets of a centered or tangent model, so that it takes "
-                "linearize = 'centered' or 'tangent' and loss = 'squared' or 'mse'"
-            )
-        if self.linearize == "tangent" and (
-            self.batch_norm or ("norm" in models.OPTIONS.get(self.model, ()) and self.norm == "batch")
-        ):
-            message = (
-                "is of a function of one sample, and batch norm mixes those of a batch; take another network or norm"
-            )
-            raise ValueError(f"linearize = 'tangent': the tangent model {message}")
-        models.check_width(self.model, self.width)
-        if data.regression(self.dataset) and self.loss == "cross_entropy":
-            raise ValueError(
-                f"loss = {self.loss!r}: the targets of {self.dataset!r} are vectors; take 'squared' or 'mse'"
-            )
-
-    def _check_pruning(self):
-        masked = f"sparsity = {self.sparsity!r}" if self.sparsity else "strict_threshold = True"
         if not self.sparsity < 1:
             raise ValueError(f"sparsity = {self.sparsity!r}: must be in [0, 1)")
-        if self.pruner in masking.PATTERNS:
-            masking.check_pattern(self.pruner, self.sparsity)
-            if self.strict_threshold:
-                raise ValueError(f"{masked}: a pattern such as {self.pruner!r} has no threshold; leave it False")
-        if self.pruner != "random" and not self.sparsity:
-            raise ValueError(f"pruner = {self.pruner!r}: at sparsity 0 nothing is pruned; leave it at 'random'")
-        if self.masked and self.model == "vit":
-            message = "masks are for Linear and Conv layers, not for the attention of a vit, so there must be none"
-            raise ValueError(f"{masked}: {message}")
-        if self.masked and self.linearize != "none":
-            raise ValueError(f"{masked}: there must be no mask with linearize = {self.linearize!r}")
-        if self.pruner == "snip" and data.regression(self.dataset):
-            raise ValueError(f"pruner = 'snip': needs classes to draw samples from, and {self.dataset!r} has none")
-        if self.snip_samples != Run.snip_samples and self.pruner != "snip":
-            raise ValueError(f"snip_samples = {self.snip_samples!r}: only pruner 'snip' scores samples; leave it alone")
+        if not self.alpha > 0:
+            raise ValueError(f"alpha = {self.alpha!r}: must be more than 0")
+        compatible.check(self)
 
     @property
     def masked(self) -> bool:
@@ -177,6 +136,16 @@ class Run:
     def but(self, **changes) -> "Run":
         """This run with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+    def located(self) -> "Run":
+        """This run with the digest of its image folder as it is now; itself where that has no say, is absent or is
+        given."""
+        if self.digest or not data.in_folder(self.dataset):
+            return self
+        try:
+            return self.but(digest=data.digest(self.dataset))
+        except data.DataUnavailable:
+            return self
 
     @property
     def options(self) -> dict[str, str | int | bool]:

@@ -20,6 +20,12 @@ def checksum(record: dict) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def outcome(record: dict) -> str:
+    """16 hexadecimal digits: the hash of what training gave, without `provenance`; the same for the same weights."""
+    parts = [record[part] for part in ("curves", "final", "status")]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def check(record, what: Run | Measurement) -> None:
     """Raise ValueError, with the reason, unless this is the record of that run or measurement."""
     if not isinstance(record, dict):

@@ -1,10 +1,12 @@
 """The command `python -m lib.sweep EXPERIMENT --preset P`: train a grid, or with --plan say what it would take."""
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import BrokenExecutor
+from pathlib import Path
 
 import pandas
 import torch
@@ -19,7 +21,7 @@ from lib.sweep.grid import measure, parse_seconds, sweep
 from lib.sweep.planning import run_of, summary
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, *, spent: float = 0.0) -> int:
     """`python -m lib.sweep EXPERIMENT --preset P`: train a grid, or with --plan say what it would take."""
     items = experiments.DECIDING
     known = experiments.EXPERIMENTS | {name: item.runs for name, item in items.items()}
@@ -57,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
             for name in (name for name in items if name in grids):
                 print(f"{name} adds {items[name].adds}")
             return 0
-        made = _train(grids.values() if in_order else [together], set(together), given)
+        made = _train(grids.values() if in_order else [together], set(together), given, spent)
     except (OSError, ValueError, BrokenExecutor) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
@@ -70,9 +72,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if "failed" in counts else 0
 
 
-def _train(grids: Iterable[Sequence[Run | Measurement]], kept: set, given) -> list[pandas.DataFrame]:
-    """Train the kept runs of one grid after the other, as long as the budget lasts; give keys and statuses."""
-    deadline = None if given.budget is None else time.monotonic() + parse_seconds(given.budget)
+def _train(grids: Iterable[Sequence[Run | Measurement]], kept: set, given, spent: float) -> list[pandas.DataFrame]:
+    """Train the kept runs of one grid after the other, as long as the budget lasts, of which some seconds are spent;
+    give keys and statuses."""
+    deadline = None if given.budget is None else time.monotonic() + parse_seconds(given.budget) - spent
     made = []
     for grid in grids:
         for kind, call in ((Run, sweep), (Measurement, measure)):
@@ -107,5 +110,14 @@ def _where(grid: list[Run | Measurement], text: str | None) -> list[Run | Measur
     return kept
 
 
+def _seconds_so_far() -> float:
+    """How long this process has run, most of it importing torch; at least that, where the system does not tell."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        return float(Path("/proc/uptime").read_text().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return time.process_time()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(spent=_seconds_so_far()))

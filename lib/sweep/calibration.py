@@ -3,6 +3,7 @@
 It is timed on random data of the right shape, so that no data set has to be there.
 """
 
+import contextlib
 import os
 import tempfile
 import time
@@ -15,6 +16,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from lib import data
+from lib.core import interruption
 from lib.core.ambient import exactly
 from lib.core.seeds import generator
 from lib.data import augment, streaming
@@ -43,7 +45,7 @@ def alike(runs: Sequence[Run]) -> tuple[Run, ...]:
     """The same group without what makes no difference to its speed."""
     seeds = list(dict.fromkeys(run.seed for run in runs))
     steady = dict(lr=0.01, schedule="constant", warmup_steps=0, epochs=1, n_train=0, eval_every=1, pruner="random")
-    steady |= dict(alpha=1.0)
+    steady |= dict(alpha=1.0, digest="")
     return tuple(
         run.but(rho=float(run.rho > 0), sparsity=(run.sparsity > 0) / 2, seed=seeds.index(run.seed), **steady)
         for run in runs
@@ -52,25 +54,36 @@ def alike(runs: Sequence[Run]) -> tuple[Run, ...]:
 
 def calibrate(runs: Sequence[Run], device: torch.device, plain: bool = False) -> Rate:
     """Time the engine of this group, the usual one or the plainest. The number of samples doubles until an epoch of
-    them takes CALIBRATION_SECONDS, so that neither a step of microseconds nor one of minutes is timed amiss."""
+    them takes CALIBRATION_SECONDS, so that neither a step of microseconds nor one of minutes is timed amiss. Given up
+    (`lib.core.interruption`) on a CPU between any two operations until an epoch has shown itself to be short."""
     with exactly(device), tempfile.TemporaryDirectory() as folder:
         stand_in = _stand_in(runs[0].dataset, Path(folder))
         kind = engines.PlainLoop if plain else engines.engine_class(runs)
-        engine = kind([run.but(dataset=stand_in) for run in runs], device)
+        with _watched(device):
+            engine = kind([run.but(dataset=stand_in) for run in runs], device)
         batch, most = min(runs[0].batch_size, n_samples(runs[0])[0]), n_samples(runs[0])[0]
         n = min(2 if data.streamed(runs[0].dataset) else max(batch // 32, 2), most)  # batch norm needs two
         if device.type == "cuda":
             n = min((cuda_graph.WARM_UP + 2) * batch, most)
         _fill(engine.data, runs[0].dataset, n)
-        engine.epoch(0)  # untimed: the first steps of a process load libraries, those of a shape record a graph
-        while True:
-            _fill(engine.data, runs[0].dataset, n)
+        with _watched(
+            device
+        ):  # the first steps of a process load libraries, and on a GPU those of a shape make a graph
+            train = _time(lambda: engine.epoch(0), device)
+        long = device.type == "cpu" and train >= CALIBRATION_SECONDS
+        while not long:
             train = _time(lambda: engine.epoch(0), device)
             if train >= CALIBRATION_SECONDS or n == most:
                 break
             n = min(2 * n, batch if n < batch else most)
-        rate = Rate(train / n, _time(lambda: engine.evaluate("test"), device) / n)
+            _fill(engine.data, runs[0].dataset, n)
+        with _watched(device) if long else contextlib.nullcontext():
+            rate = Rate(train / n, _time(lambda: engine.evaluate("test"), device) / n)
         return _beside_workers(rate, engine.data, device) if data.streamed(runs[0].dataset) else rate
+
+
+def _watched(device: torch.device):
+    return interruption.BetweenOperations() if device.type == "cpu" else contextlib.nullcontext()
 
 
 def _beside_workers(rate: Rate, batches: StreamedBatches, device: torch.device) -> Rate:

@@ -39,6 +39,9 @@ def sweep(
         need this code, the data, and the store, all under the same paths.
     progress: show a progress line (never under CI=true).
 
+    A run on an image folder has the digest of what the folder holds now in its row, and so another key than the same
+    run had before the folder changed.
+
     The columns are the fields of `Run`, `key`, `status` ("done", "diverged", "missing", "failed"), the final numbers
     (NaN where there are none), `curves` (a dictionary of lists) and `provenance` (a dictionary); both None where the
     run has no record. "failed" is a run whose worker process died each time: with its group, with its group and nothing
@@ -103,7 +106,7 @@ def _measured(measurement: Measurement, folder: Path, failed: bool) -> dict:
 
 
 def _checked(given, kind: type) -> list:
-    """The runs, or measurements, as a list; TypeError for what is none of them."""
+    """The runs, or measurements, as a list, with the digests of image folders; TypeError for what is none of them."""
     name = f"{kind.__name__.lower()}s"
     if isinstance(given, kind) or not isinstance(given, Iterable):
         raise TypeError(f"{name} = {given!r}: must be a list of {kind.__name__}, or another iterable of them")
@@ -111,7 +114,7 @@ def _checked(given, kind: type) -> list:
     for what in given:
         if not isinstance(what, kind):
             raise TypeError(f"{name}: {what!r} is no {kind.__name__}")
-    return given
+    return [what.located() for what in given]
 
 
 def _training_device(device: str | torch.device | None) -> torch.device:

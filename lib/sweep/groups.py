@@ -4,8 +4,12 @@ Beside the records of a store lies a folder `checkpoints`. There a group under w
 NAME.progress (the epoch it is at, and the process), NAME.pt (its checkpoint) and NAME.here (while the process that
 asked for it trains it, and would die with it). KEY.lock is a process's claim on a run, KEY.weights what a run trained
 on which something is measured, and *.check say which engines can be trusted here (`lib.sweep.selfcheck`). All of it may
-be deleted; at worst, work is done again. A group keeps its members when it is taken up again, whatever is asked for
-then, as the last bits of a run depend on the size of the stack that it trains in.
+be deleted; at worst, work is done again.
+
+The last bits of a run depend on the company in which it trains. So the groups of a grid are filed before any of them is
+trained: whenever the grid is asked for again, whatever has happened meanwhile, each run has the company that it would
+have had. One that has been begun keeps its members whatever is asked for; one that has not is dealt anew where not all
+of it is. A record names its company.
 """
 
 import contextlib
@@ -17,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from lib.core import paths
+from lib.core import files, paths
 from lib.runs import Measurement, Run, parameter_count, records
 from lib.training import engines
 
@@ -81,6 +85,18 @@ class Group:
         """The measurements that have no record yet, without those on diverged networks, which have none to measure."""
         return [m for m in self.measurements if wanting(self.store, m)]
 
+    def begun(self) -> bool:
+        """Whether it has a checkpoint, or has written some of its records but not all."""
+        keys = [run.key for run in self.runs]
+        made = [(records.read(self.store, run, warn=False) or {}).get("provenance", {}) for run in self.runs]
+        return self.file("pt").exists() or any(part.get("company") == keys for part in made)
+
+    def register(self) -> None:
+        """File the list of its members, if there is none. Raises StoreError."""
+        if not self.plain and not self.file("runs").exists():
+            with records.writing(self.folder):
+                files.replace(self.file("runs"), json.dumps([run.as_dict() for run in self.runs]))
+
     def checkpointed(self) -> int:
         """The epochs that its checkpoint holds; 0 where there is none, or a damaged one."""
         with contextlib.suppress(Exception):  # whatever a damaged file makes torch raise
@@ -114,11 +130,16 @@ def wanting(store: Path, what: Run | Measurement, *, warn: bool = False) -> bool
 
 
 def gather(missing: Sequence[Run | Measurement], store: str | Path | None, device: torch.device) -> list[Group]:
-    """The missing runs, and those that are to be measured, in groups: those begun before as they were, then what
+    """The missing runs, and those that are to be measured, in groups: those filed before as they were, then what
     `engines.partition` puts together. The costliest comes first."""
     measurements = [what for what in missing if isinstance(what, Measurement)]
     runs = list(dict.fromkeys(what.run if isinstance(what, Measurement) else what for what in missing))
-    begun = [group for group in _begun(store) if not set(group.runs).isdisjoint(runs)]
+    begun: list[Group] = []
+    for group in sorted(_filed(store), key=lambda group: not group.begun()):
+        taken = {run for other in begun for run in other.runs}
+        members = set(group.runs)
+        fits = not members.isdisjoint(runs) if group.begun() else members <= set(runs)
+        begun += [group] if fits and members.isdisjoint(taken) else []
     left = [run for run in runs if not any(run in group.runs for group in begun)]
     fresh = [_group(members, store) for members in engines.partition(left, device)]
     groups = [
@@ -131,12 +152,12 @@ def _group(members: Sequence[Run], store: str | Path | None) -> Group:
     return Group(tuple(members), store_of(store, members[0]), folder_of(store))
 
 
-def _begun(store: str | Path | None) -> Iterator[Group]:
-    """The groups with a checkpoint, or with some of the records that they were to write."""
+def _filed(store: str | Path | None) -> Iterator[Group]:
+    """The groups of which there is a list of members."""
     for file in sorted(folder_of(store).glob("*.runs")):
         with contextlib.suppress(OSError, ValueError, TypeError, IndexError, RecursionError):
             group = _group([Run.from_dict(run) for run in json.loads(file.read_text())], store)
-            if group.name == file.stem and (group.file("pt").exists() or len(group.missing()) < len(group.runs)):
+            if group.name == file.stem:
                 yield group
 
 

@@ -47,7 +47,7 @@ def plan(
 
     Raises DataUnavailable for an image folder that is not there, as its shapes are unknown.
     """
-    wanted, device = list(runs), choose_device(device)
+    wanted, device = [what.located() for what in runs], choose_device(device)
     runs = [run_of(what) for what in wanted]
     left = [what for what in wanted if wanting(store_of(store, what), what, warn=True)]
     groups = gather(left, store, device)
@@ -115,6 +115,7 @@ def summary(
     Measurements of which no record tells the time are left out of it; see `plan`.
     """
     device = choose_device(device)
+    grids = {name: [what.located() for what in grid] for name, grid in grids.items()}
     together = list(dict.fromkeys(what for grid in grids.values() for what in grid))
     table = plan(together, store=store, device=device, progress=progress)
     index = dict(zip(together, table.index, strict=True))

@@ -21,13 +21,14 @@ from loky import ProcessPoolExecutor
 
 from lib.core import paths
 from lib.sweep.groups import Group
-from lib.sweep.worker import work
+from lib.sweep.worker import STOPPED, is_past, work
 
 POLL_SECONDS = 0.5
 IDLE_SECONDS = 60  # after which a worker ends
 REUSE_SECONDS = 20  # up to which it is used again: of one that has ended and is replaced, loky may not see the death
 STALL_SECONDS = 1200.0
 STALL_EPOCHS = 20  # so many times an average epoch without the end of another
+LATE_SECONDS = 1.0  # after the deadline, until which a worker may still be about to begin
 NATIVE = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGTRAP", "SIGSYS")  # the process damaged itself
 
 _idle: list[tuple[str, float, ProcessPoolExecutor]] = []  # with the folder of data it was started for, and since when
@@ -64,9 +65,10 @@ def run(
     outcome of `work`, the error that stopped it, or WorkerDied.
 
     tick: called now and then. Warns of a group in which no epoch ends for long. All workers are killed if this call is
-    interrupted; what they have done is in their checkpoints.
+    interrupted; what they have done is in their checkpoints. Those that are not yet at an epoch when time is up, as it
+    takes a process long to start, are killed then.
     """
-    waiting, outcomes, watch = deque(enumerate(batch)), [None] * len(batch), _Watch()
+    waiting, outcomes, watch, began = deque(enumerate(batch)), [None] * len(batch), _Watch(), time.time()
     busy: dict[concurrent.futures.Future, tuple[int, ProcessPoolExecutor]] = {}
     data = str(paths.data())  # a worker keeps the environment that it was started in
     try:
@@ -83,6 +85,13 @@ def run(
                     worker.shutdown()
                 else:
                     _idle.append((data, time.monotonic(), worker))
+            if is_past(deadline, -LATE_SECONDS):
+                for future in [future for future, (i, _) in busy.items() if not _trains(batch[i], began)]:
+                    i, worker = busy.pop(future)
+                    worker.shutdown(kill_workers=True)
+                    outcomes[i] = STOPPED
+                while waiting:
+                    outcomes[waiting.popleft()[0]] = STOPPED
             watch.warn_of_stalls([batch[i] for i, _ in busy.values()])
             tick()
     except BaseException:
@@ -116,6 +125,13 @@ def _take(data: str) -> ProcessPoolExecutor:
             return worker
         worker.shutdown(wait=False)
     return ProcessPoolExecutor(1, timeout=IDLE_SECONDS, env={"SAM_DATA": data})
+
+
+def _trains(group: Group, since: float) -> bool:
+    """Whether a process has come to an epoch of the group since then."""
+    with contextlib.suppress(OSError):
+        return group.file("progress").stat().st_mtime >= since
+    return False
 
 
 def _outcome(future: concurrent.futures.Future) -> str | Exception:

@@ -51,6 +51,7 @@ def make_missing(wanted: list[Run | Measurement], store, device, deadline, execu
     for folder in dict.fromkeys([*(groups.store_of(store, what) for what in missing), groups.folder_of(store)]):
         records.check_writable(folder)
     batch = groups.gather(missing, store, device)
+    _register(batch)
     costs = {run: _weight(run) for group in batch for run in group.missing()}
     fruitless = 0  # rounds without a new record, in a row
     with Progress(costs, _epochs(batch), show=progress and not paths.quiet()) as bar:
@@ -71,6 +72,7 @@ def make_missing(wanted: list[Run | Measurement], store, device, deadline, execu
                 time.sleep(POLL_SECONDS)
             missing = left
             batch = groups.gather(missing, store, device)
+            _register(batch)
     selfcheck.warn_of_failures(groups.folder_of(store), device)
     if failed:
         named = "; ".join(f"{run.key} ({run.model} of width {run.width:g} on {run.dataset})" for run in failed)
@@ -82,6 +84,13 @@ def make_missing(wanted: list[Run | Measurement], store, device, deadline, execu
             stacklevel=3,
         )
     return failed
+
+
+def _register(batch: list[Group]) -> None:
+    """File who trains with whom before anything is trained, so that no interruption changes it."""
+    for group in batch:
+        if len(group.runs) > 1:
+            group.register()
 
 
 def _again(batch: list[Group], outcomes: list, device, deadline, bar: Progress) -> dict[Run, WorkerDied]:

@@ -23,7 +23,7 @@ from filelock import FileLock
 from PIL import Image
 from torch import nn
 
-from lib.core import files
+from lib.core import files, interruption
 from lib.core.ambient import exactly
 from lib.runs import Run, records
 from lib.training import engines
@@ -151,6 +151,7 @@ def _state(model) -> dict[str, torch.Tensor]:
 
 def _train_a_step(engine) -> None:
     """Train one step on SAMPLES images of noise, of two classes, in place of the engine's data."""
+    interruption.check()
     noise = torch.rand(SAMPLES, *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     batches = engine.data
     batches.train = noise.to(batches.device, batches.dtype), torch.arange(SAMPLES, device=batches.device) % 2

@@ -4,7 +4,6 @@ A claim is a lock on a file, which the kernel drops when its process dies, so th
 """
 
 import contextlib
-import json
 import os
 import time
 import warnings
@@ -13,8 +12,8 @@ from collections.abc import Callable
 import torch
 from filelock import FileLock, Timeout
 
-from lib.core import ambient, files, interruption
-from lib.runs import Run, records
+from lib.core import ambient, interruption
+from lib.runs import Run, origin, records, schema
 from lib.runs.measurement import KINDS, Measurement
 from lib.sweep import groups, selfcheck
 from lib.sweep.groups import Group
@@ -48,7 +47,12 @@ def work(
     Raises StoreError, DataUnavailable.
     """
     records.commit()  # of the code that trains, which may have been edited when it has
-    if not group.plain and group.missing() and not selfcheck.passed(group.runs, device, group.folder):
+    try:
+        with interruption.stopping(lambda: is_past(deadline)):
+            trusted = group.plain or not group.missing() or selfcheck.passed(group.runs, device, group.folder)
+    except interruption.Interrupted:
+        return STOPPED
+    if not trusted:
         outcomes = [work(member, device, deadline, parent, tick) for member in group.members()]
         group.clear()
         return next((outcome for outcome in (STOPPED, BUSY) if outcome in outcomes), DONE)
@@ -62,16 +66,19 @@ def work(
                     claims.enter_context(FileLock(group.lock(run), timeout=0))
             except Timeout:
                 return BUSY
-        _discard_damaged(group)
+        if _discard(group) and not group.plain:
+            return BUSY  # its engine has not been checked yet
         try:
             if parent is None:
                 with records.writing(group.folder):
                     here.touch()
             if group.missing():
-                trained = _fit(group, device, deadline, parent, tick)
+                trained, weights = _fit(group, device, deadline, parent, tick)
                 for record in trained:
                     if groups.wanting(group.store, Run.of_record(record)):
                         records.write(group.store, record)
+                for run, state in weights.items():
+                    _save_weights(group, run, state, device)
             for measurement in group.unmeasured():
                 with interruption.stopping(lambda: is_past(deadline, PROMPT)):
                     taken = take(group, measurement, device)
@@ -86,8 +93,10 @@ def work(
         return DONE
 
 
-def _fit(group: Group, device: torch.device, deadline, parent, tick) -> list[dict]:
-    expected = epoch_seconds(group, device) if deadline is not None and not is_past(deadline) else 0.0
+def _fit(group: Group, device: torch.device, deadline, parent, tick) -> tuple[list[dict], dict[Run, dict]]:
+    """The records, and the weights of what is to be measured."""
+    with interruption.stopping(lambda: is_past(deadline)):
+        expected = epoch_seconds(group, device) if deadline is not None else 0.0
     if is_past(deadline, SPARE * expected):
         raise fitting.Stopped
 
@@ -99,27 +108,45 @@ def _fit(group: Group, device: torch.device, deadline, parent, tick) -> list[dic
 
     with ambient.exactly(device):
         engine = engines.engine(group.runs, device, plain=group.plain)
-        if not group.plain:  # so that next time the usual engine is tried again
-            with records.writing(group.folder):
-                files.replace(group.file("runs"), json.dumps([run.as_dict() for run in group.runs]))
+        group.register()
         trained = fitting.fit(engine, checkpoint=group.file("pt"), stop=stop)
-    for i, run in enumerate(group.runs):
-        if any(measurement.run == run for measurement in group.measurements):
-            fitting.save(engine.network(i).state_dict(), group.weights(run))
-    return trained
+    measured = {measurement.run for measurement in group.measurements}
+    return trained, {run: engine.network(i).state_dict() for i, run in enumerate(group.runs) if run in measured}
 
 
-def _discard_damaged(group: Group) -> None:
-    """Remove weights that cannot be read, so that their run is trained again."""
+def _save_weights(group: Group, run: Run, state: dict, device: torch.device) -> None:
+    """File the weights with what they are of: the run, the outcome on record, and what wrote them."""
+    outcome = schema.outcome(records.read(group.store, run, warn=False))
+    with ambient.exactly(device):
+        by = origin.origin(device)
+    fitting.save({"key": run.key, "outcome": outcome, "origin": by, "weights": state}, group.weights(run))
+
+
+def _weights(group: Group, run: Run, device: torch.device) -> dict:
+    """What `_save_weights` has filed. Raises whatever a damaged file makes torch raise, and ValueError for weights that
+    are not of this run, or not of the training that is on record."""
+    result = fitting.load(group.weights(run), device)
+    record = records.read(group.store, run, warn=False)
+    if result["key"] != run.key:
+        raise ValueError(f"it is of the run {result['key']}")
+    if record and result["outcome"] != schema.outcome(record):
+        raise ValueError("it is of another training than the one on record")
+    return result
+
+
+def _discard(group: Group) -> bool:
+    """Remove weights that cannot be used, so that their run is trained again; whether there were any."""
+    before = group.missing()
     for run in {measurement.run for measurement in group.unmeasured()}:
         file = group.weights(run)
         if file.exists():
             try:
-                fitting.load(file, torch.device("cpu"))
+                _weights(group, run, torch.device("cpu"))
             except Exception as error:  # whatever a damaged file makes torch raise
-                warnings.warn(f"{file}: cannot be read ({fitting.reason(error)}); trained again", stacklevel=2)
+                warnings.warn(f"{file}: cannot be used ({fitting.reason(error)}); trained again", stacklevel=2)
                 with records.writing(group.folder):
                     file.unlink()
+    return group.missing() != before
 
 
 def take(group: Group, measurement: Measurement, device: torch.device) -> dict:
@@ -128,9 +155,10 @@ def take(group: Group, measurement: Measurement, device: torch.device) -> dict:
     with ambient.exactly(device):
         batches = Batches(run, device)
         before, after = (batches.network(run)[0].eval() for _ in range(2))
-        after.load_state_dict(fitting.load(group.weights(run), device))
+        weights = _weights(group, run, device)
+        after.load_state_dict(weights["weights"])
         values = KINDS[measurement.kind](before, after, batches, run, **measurement.options)
-        result = records.provenance(device)
+        result = records.provenance(device) | {"data": batches.digest, "trained_by": weights["origin"]}
     return {
         "measurement": measurement.as_dict(),
         "values": values,

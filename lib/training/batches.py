@@ -14,7 +14,7 @@ from lib.core import losses
 from lib.core.seeds import generator
 from lib.data import augment, streaming
 from lib.models import linearize, masking, pruning
-from lib.runs import Run
+from lib.runs import Run, compatible
 
 EVALUATION_BATCH = 2000
 
@@ -22,7 +22,8 @@ EVALUATION_BATCH = 2000
 class Batches:
     """A run's data on a device: standardized once, or padded once and augmented a batch at a time.
 
-    train, test: pairs of inputs and labels (or regression targets), in the run's precision.
+    train, test: pairs of inputs and labels (or regression targets), in the run's precision. digest: of the data.
+    Raises DataUnavailable where they are not those of the run's digest.
     """
 
     def __init__(self, run: Run, device: torch.device):
@@ -39,9 +40,14 @@ class Batches:
     def _describe(self, run: Run, device: torch.device, train, in_shape: tuple[int, ...]) -> int:
         """Take down what is known before any input is read; how many samples to train on."""
         self.run, self.device, self.dtype = run, device, getattr(torch, run.precision)
+        self.digest = data.digest(run.dataset)
+        if run.digest not in ("", self.digest):
+            raise data.DataUnavailable(
+                f"{run.dataset}: holds other data (digest {self.digest}) than the run is of ({run.digest}); leave the "
+                "run's digest empty to train on what is there"
+            )
         n = run.n_train or len(train.y)
-        if n > len(train.y):
-            raise ValueError(f"n_train = {n}: {run.dataset} has {len(train.y)} training samples")
+        compatible.check_data(run, len(train.y), in_shape)
         self.n, self.classes, self.in_shape = n, train.classes, in_shape
         self.steps_per_epoch = -(-n // run.batch_size)
         return n

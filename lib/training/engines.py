@@ -27,9 +27,8 @@ def members(run: Run, device: torch.device) -> int:
     """How many runs such as this one are trained together: a function of the model, its width and the device."""
     if not stackable(run):
         width, most = CPU_GROUPED.get(run.model, (0, 1))
-        groupable = (
-            device.type == "cpu" and run.linearize == "none" and not data.streamed(run.dataset) and run.parts == 1
-        )
+        odd = data.streamed(run.dataset) or data.regression(run.dataset) or run.parts > 1
+        groupable = device.type == "cpu" and run.linearize == "none" and not odd
         return most if groupable and run.width <= width else 1
     if device.type != "cpu":
         return GPU_MEMBERS

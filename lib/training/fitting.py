@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from lib.core import files
-from lib.runs import Run, records
+from lib.runs import Run, origin, records
 
 CHECKPOINT_SECONDS = 15.0  # what a kill may cost at most, beside the epoch under way
 
@@ -39,14 +39,14 @@ def fit(engine, *, checkpoint: Path | None = None, stop: Callable[[int, float], 
     last = 0.0
     for epoch in range(state["epochs"], engine.runs[0].epochs):
         if stop and stop(epoch, last):
-            _save(checkpoint, engine, epoch, curves, diverged, seconds)
+            _save(checkpoint, engine, state | {"epochs": epoch, "seconds": seconds})
             raise Stopped
         began = time.monotonic()
         _one_epoch(engine, epoch, curves, diverged)
         last = time.monotonic() - began
         seconds += last
         if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
-            _save(checkpoint, engine, epoch + 1, curves, diverged, seconds)
+            _save(checkpoint, engine, state | {"epochs": epoch + 1, "seconds": seconds})
             saved = time.monotonic()
         if all(diverged):
             break
@@ -54,7 +54,7 @@ def fit(engine, *, checkpoint: Path | None = None, stop: Callable[[int, float], 
     final = [_final(*parts) for parts in zip(engine.evaluate("train"), engine.evaluate("test"), strict=True)]
     seconds += time.monotonic() - began
     return [
-        _record(engine, run, kept, c, f, d or not _finite(f), seconds)
+        _record(engine, run, kept, c, f, d or not _finite(f), seconds, state["origins"])
         for run, kept, c, f, d in zip(engine.runs, engine.kept, curves, final, diverged, strict=True)
     ]
 
@@ -89,7 +89,9 @@ def _finite(final: dict) -> bool:
     return math.isfinite(final["train_loss"]) and math.isfinite(final["test_loss"])
 
 
-def _record(engine, run: Run, kept: dict, curves: dict, final: dict, diverged: bool, seconds: float) -> dict:
+def _record(
+    engine, run: Run, kept: dict, curves: dict, final: dict, diverged: bool, seconds: float, origins: list[dict]
+) -> dict:
     # Two gradients a SAM step, but one step: the rate is of optimizer steps of the whole group.
     steps = len(engine.runs) * run.epochs * engine.data.steps_per_epoch
     return {
@@ -99,8 +101,11 @@ def _record(engine, run: Run, kept: dict, curves: dict, final: dict, diverged: b
         "status": "diverged" if diverged else "done",
         "provenance": {
             **records.provenance(engine.device),
+            **({"begun_by": origins[:-1]} if len(origins) > 1 else {}),
+            "data": engine.data.digest,
             "engine": engine.name,
             "group": len(engine.runs),
+            "company": [run.key for run in engine.runs],
             "seconds": round(seconds / len(engine.runs), 3),
             "steps_per_second": round(steps / seconds, 1),
             **({"kept": kept, "collapsed": [name for name, count in kept.items() if not count]} if kept else {}),
@@ -108,12 +113,12 @@ def _record(engine, run: Run, kept: dict, curves: dict, final: dict, diverged: b
     }
 
 
-def _save(checkpoint: Path | None, engine, epochs: int, curves, diverged, seconds: float) -> None:
+def _save(checkpoint: Path | None, engine, state: dict) -> None:
     if checkpoint is None:
         return
-    state = {"engine": engine.state_dict(), "keys": [run.key for run in engine.runs], "epochs": epochs}
-    state["digests"] = engine.digests  # a mask that SNIP chose elsewhere may differ in weights of nearly equal score
-    save({**state, "curves": curves, "diverged": diverged, "seconds": seconds}, checkpoint)
+    of = {"engine": engine.state_dict(), "keys": [run.key for run in engine.runs], "data": engine.data.digest}
+    of["digests"] = engine.digests  # a mask that SNIP chose elsewhere may differ in weights of nearly equal score
+    save(state | of, checkpoint)
 
 
 def save(state: dict, file: Path) -> None:
@@ -139,12 +144,15 @@ def reason(error: Exception) -> str:
 
 
 def _load(checkpoint: Path | None, engine) -> dict:
-    """The state to go on from: the checkpoint's, or a fresh one where there is none or none that can be read."""
+    """The state to go on from: the checkpoint's, or a fresh one where there is none, or none that can be read or that
+    this code, this torch and these data would have written. origins: of all that trained, this process last."""
+    here = origin.origin(engine.device)
     fresh = {
         "epochs": 0,
         "curves": [{name: [] for name in CURVES} for _ in engine.runs],
         "diverged": [False] * len(engine.runs),
         "seconds": 0.0,
+        "origins": [here],
     }
     if checkpoint is None or not checkpoint.exists():
         return fresh
@@ -153,13 +161,15 @@ def _load(checkpoint: Path | None, engine) -> dict:
         result = {name: state[name] for name in fresh}
         if state["keys"] != [run.key for run in engine.runs]:
             raise ValueError("it is of other runs")
+        if other := origin.differing(result["origins"][-1], here) + ["data"] * (state["data"] != engine.data.digest):
+            raise ValueError(f"it was written with other {' and '.join(other)}")
         if state.get("digests", engine.digests) != engine.digests:
             raise ValueError("its masks are not those that this machine chooses")
         engine.load_state_dict(state["engine"])
     except Exception as error:  # whatever a damaged file makes torch raise
         warnings.warn(
-            f"{checkpoint}: cannot be read ({reason(error)}); its runs start again from epoch 0", stacklevel=2
+            f"{checkpoint}: cannot be used ({reason(error)}); its runs start again from epoch 0", stacklevel=2
         )
         engine.__init__(engine.runs, engine.device)
         return fresh
-    return result
+    return result | {"origins": [past for past in result["origins"] if past != here] + [here]}

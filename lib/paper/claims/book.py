@@ -18,19 +18,23 @@ from lib.paper.claims.claim import Claim
 from lib.paper.claims.effect import Effect
 from lib.paper.claims.evidence import Evidence, gather
 from lib.paper.claims.statements import CLAIMS
-from lib.paper.experiments import check_preset
+from lib.paper.experiments import changed_keys, check_preset
 
 WORDS = 30  # of what is measured, in a table
 
 
 class Book:
-    """The claims of one notebook at one preset. Opening it marks them all "not tested" until they are recorded."""
+    """The claims of one notebook at one preset. Opening it marks them all "not tested" until they are recorded.
+
+    Where a claim is recorded with runs that are not of the preset's experiments, there is no verdict: the preset's
+    claims are as they were before, and those of this notebook go to figures/<preset>-changed."""
 
     def __init__(self, notebook: str, preset: str):
         if notebook not in CLAIMS:
             raise ValueError(f"notebook = {notebook!r}: has no claims; there are {', '.join(CLAIMS)}")
         self.notebook, self.preset = notebook, check_preset(preset)
         self._rows = {name: self._blank(claim) for name, claim in CLAIMS[notebook].items()}
+        self._changed, self._before = False, _read(paths.gallery(preset) / "claims.json").get(notebook)
         self._write()
 
     def record(
@@ -58,6 +62,11 @@ class Book:
         if name not in self._rows:
             raise ValueError(f"claim = {name!r}: {self.notebook} has {', '.join(self._rows)}")
         claim, keys = CLAIMS[self.notebook][name], sorted(set(keys))
+        if foreign := changed_keys(keys, self.preset):
+            untested = f"{len(foreign)} of {len(keys)} runs are not of the preset {self.preset}"
+            if not self._changed:
+                self._write(self._before)
+            self._changed = True
         evidence = gather(keys, claim.experiments)
         verdict, stand_in, reason = _verdict(claim, effect, holds, evidence, untested, undecided)
         measured, note = _shortened(measured)
@@ -91,13 +100,13 @@ class Book:
         row |= {"stand_in": "", "reason": "no runs", "takes": "", "deviations": claim.deviation, "seconds": 0.0}
         return row | {"keys": [], "command": " && ".join([*train, draw]), "note": ""}
 
-    def _write(self):
-        folder = paths.figures() / self.preset
+    def _write(self, rows: dict | None = None):
+        folder = paths.gallery(self.preset, self._changed)
         folder.mkdir(parents=True, exist_ok=True)
         # Another notebook of this preset may be writing its own.
-        with FileLock(folder.parent / f".claims-{self.preset}.lock"):
+        with FileLock(folder.parent / f".claims-{folder.name}.lock"):
             book = _read(folder / "claims.json")
-            book = {name: book[name] for name in CLAIMS if name in book} | {self.notebook: self._rows}
+            book = {name: book[name] for name in CLAIMS if name in book} | {self.notebook: rows or self._rows}
             text = json.dumps(dict(sorted(book.items())), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
             files.replace(folder / "claims.json", text)
             files.replace(folder / "claims.md", table.page(book, self.preset))

@@ -9,10 +9,12 @@ There is a file for each section of the paper. EXPERIMENTS has all by name; `tab
 | paper | MNIST, cifar10, ImageNet | Appendix A to the letter |
 """
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 
 import pandas
 
+from lib.paper.experiments import changes
 from lib.paper.experiments.benign import (
     benign_broken,
     benign_dimensions,
@@ -41,9 +43,9 @@ from lib.paper.experiments.linearization import (
     vgg_scaled_radius,
     vgg_tangent,
 )
+from lib.paper.experiments.regression import student_teacher
 from lib.paper.experiments.sparsity import budgets, cifar_sparse, mnist_sparse, mnist_structured
 from lib.paper.experiments.stability import mnist_flatness
-from lib.paper.experiments.student_teacher import student_teacher
 from lib.paper.experiments.width import (
     cifar_resnet,
     cifar_resnet_twice,
@@ -57,6 +59,7 @@ from lib.paper.experiments.width import (
     mnist_mlp_twice,
 )
 from lib.runs import Measurement, Run
+from lib.sweep.substitutes import stand_in
 
 EXPERIMENTS: dict[str, Callable[[str], list[Run] | list[Measurement]]] = {
     grid.__name__: grid
@@ -93,11 +96,13 @@ EXPERIMENTS: dict[str, Callable[[str], list[Run] | list[Measurement]]] = {
 def table(grid: Sequence[Run | Measurement]) -> pandas.DataFrame:
     """What a grid, or that of the runs that are measured, varies: one row a combination of all fields but ρ and seed,
     which are listed; then how many runs. Fields that are the same in the whole grid are left out; the pruner of a
-    network of which nothing is removed is "dense"."""
+    network of which nothing is removed is "dense". Of a grid that is no preset's, what it changes is listed too."""
     runs = dict.fromkeys(what.run if isinstance(what, Measurement) else what for what in grid)
     frame = pandas.DataFrame([run.as_dict() for run in runs])
     frame["pruner"] = frame["pruner"].where(frame["sparsity"] > 0, "dense")
     varied = [name for name in frame if (frame[name] != frame[name].iloc[0]).any() and name not in ("rho", "seed")]
+    fewest = min((changed(list(runs), preset) for preset in PRESETS), key=len)
+    varied += [name for name in frame if f"{name} " in fewest and name not in (*varied, "rho", "seed")]
     frame["rho"] = frame["rho"].map("{:g}".format)
     groups = frame.groupby(varied, sort=False, dropna=False) if varied else frame.groupby(lambda _: 0)
     listed = groups.agg(
@@ -106,6 +111,33 @@ def table(grid: Sequence[Run | Measurement]) -> pandas.DataFrame:
         runs=("seed", "size"),
     )
     return listed.reset_index() if varied else listed.reset_index(drop=True)
+
+
+def changed(runs: Sequence[Run], preset: str) -> str:
+    """In words, what these runs change of the preset's experiments; empty where all of them are of it.
+
+    >>> changed([run.but(batch_size=8) for run in mnist_mlp("paper")], "paper")
+    'batch_size 8 instead of 128'
+    """
+    return changes.named(runs, _known(check_preset(preset)))
+
+
+def changed_keys(texts: Iterable[str], preset: str) -> list[str]:
+    """The keys in these texts that are of no run, and of no measurement, of the preset's experiments."""
+    return changes.foreign_keys(texts, _known_keys(check_preset(preset)))
+
+
+@functools.cache
+def _known(preset: str) -> list[Run | Measurement]:
+    return list(dict.fromkeys(what for grid in EXPERIMENTS.values() for what in grid(preset)))
+
+
+@functools.cache
+def _known_keys(preset: str) -> set[str]:
+    result = set()
+    for what in (*_known(preset), *stand_in(_known(preset))):
+        result |= {what.key, what.run.key} if isinstance(what, Measurement) else {what.key}
+    return result
 
 
 def presets(*names: str) -> pandas.DataFrame:

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
 from lib.core import files, paths
-from lib.paper.experiments import check_preset
-from lib.runs import UNRECORDED
+from lib.paper import experiments
+from lib.runs import UNRECORDED, Run
 
 COLOURS = {
     "SGD": "#0072B2",
@@ -148,7 +148,8 @@ def _network(run, by: str, pruned: bool) -> str:
 
 
 def title(what: str, table: pandas.DataFrame, preset: str) -> str:
-    """A figure's title: what it shows, at which preset, what that changes of the paper's setting, how many seeds."""
+    """A figure's title: what it shows, at which preset, what that changes of the paper's setting, how many seeds; and
+    where the table has runs that are not of the preset, what these change."""
     notes = [STAND_INS.get(name, name) for name in sorted(table["dataset"].unique())]
     if set(table["model"]) == {"mlp"} and set(table["loss"]) == {"squared"}:  # others have the loss of their section
         hidden = " and ".join(f"{round(300 * w)}-{round(100 * w)}" for w in sorted(set(table["width"])))
@@ -159,7 +160,24 @@ def title(what: str, table: pandas.DataFrame, preset: str) -> str:
         notes.append(f"{table['epochs'].min()} epochs instead of 200")
     elif preset == "lite" and set(table["dataset"]) == {"mnist"} and table["epochs"].min() < 100:
         notes.append(f"{table['epochs'].min()} epochs instead of 100")
-    return f"{what}\npreset {preset}: {', '.join(notes)}, {_seeds(table)}"
+    changed = _changed(table, preset)
+    named = f"{CHANGED} {preset}: {changed}" if changed else f"preset {preset}"
+    return f"{what}\n{named}: {', '.join(notes)}, {_seeds(table)}"
+
+
+CHANGED = "not the preset"
+
+
+def _changed(table: pandas.DataFrame, preset: str) -> str:
+    """In words, what the runs of a table change of the preset's; empty where they are of it."""
+    keys = next((table[name] for name in ("run_key", "key") if name in table), None)
+    if keys is not None:
+        table = table[keys.isin(experiments.changed_keys(keys, preset))]
+    try:
+        runs = list(dict.fromkeys(Run.of_row(row) for row in table.to_dict("records")))
+    except (ValueError, KeyError):  # a column of numbers has the name of a field
+        return "other runs"
+    return experiments.changed(runs, preset)
 
 
 def setting(table: pandas.DataFrame) -> str:
@@ -193,8 +211,12 @@ def plain_numbers(numbers: Axis) -> None:
 def save(figure: Figure, name: str, data: pandas.DataFrame, preset: str) -> Figure:
     """Write figures/<preset>/<name>.png, .svg and, of the plotted `data`, .csv; return the figure.
 
-    Lines of its title that are wider than the figure are broken."""
-    folder = paths.figures() / check_preset(preset)
+    Lines of its title that are wider than the figure are broken. A figure whose title (`title`) or keys say that it
+    shows other runs than the preset's goes to figures/<preset>-changed."""
+    keys = [text for name in data if name.endswith(("key", "keys")) for text in data[name].dropna()]
+    named = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
+    changed = any(CHANGED in text for text in named) or bool(experiments.changed_keys(keys, preset))
+    folder = paths.gallery(preset, changed)
     folder.mkdir(parents=True, exist_ok=True)
     with plt.rc_context(STYLE):
         if figure.get_suptitle():

@@ -1,0 +1,66 @@
+"""A changed experiment is named as such: what runs have that no run of the preset's experiments has."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from lib.runs import Measurement, Run
+
+ALIKE = {"cifar10": "cifar10-jpeg"}  # one stands in for the other
+KEY = re.compile(r"[0-9a-f]{16}")
+
+
+def foreign(runs: Sequence[Run], known: Iterable[Run | Measurement]) -> list[Run]:
+    """Those of the runs that are not among the known ones, nor are with the images that stand in for others."""
+    there = {alike(what.run if isinstance(what, Measurement) else what) for what in known}
+    return [run for run in runs if alike(run) not in there]
+
+
+def alike(run: Run) -> Run:
+    """The run on the images that may stand in for its own."""
+    return run.but(dataset=ALIKE[run.dataset]) if run.dataset in ALIKE else run
+
+
+def named(runs: Sequence[Run], known: Iterable[Run | Measurement]) -> str:
+    """In words, what foreign runs have in place of what the known run has that is most like them: "batch_size 8 instead
+    of 128"; empty for none."""
+    strange = foreign(runs, known)
+    if not strange:
+        return ""
+    settings: dict[Run, list[Run]] = {}
+    for run in (alike(what.run if isinstance(what, Measurement) else what) for what in known):
+        settings.setdefault(run.but(**SEARCHED), []).append(run)
+    changes: dict[str, tuple[set, set]] = {}
+    for setting in dict.fromkeys(alike(run).but(**SEARCHED) for run in strange):
+        nearest = min(settings, key=lambda other: len(_differing(setting, other)))
+        for field in _differing(setting, nearest):
+            _note(changes, field, [getattr(setting, field)], [getattr(nearest, field)])
+    for run in map(alike, strange):
+        for field in SEARCHED:
+            usual = {getattr(other, field) for other in settings.get(run.but(**SEARCHED), ())}
+            if usual and getattr(run, field) not in usual:
+                _note(changes, field, [getattr(run, field)], usual)
+    parts = [f"{field} {_listed(new)} instead of {_listed(usual)}" for field, (new, usual) in changes.items()]
+    return "; ".join(parts) or "runs combined otherwise"
+
+
+SEARCHED = dict(optimizer="sgd", rho=0.0, seed=0)  # what every setting is trained with several values of
+
+
+def _differing(one: Run, other: Run) -> list[str]:
+    return [name for name, value in one.as_dict().items() if getattr(other, name) != value]
+
+
+def _note(changes: dict, field: str, new: Iterable, usual: Iterable) -> None:
+    both = changes.setdefault(field, (set(), set()))
+    both[0].update(new)
+    both[1].update(usual)
+
+
+def _listed(values: Iterable) -> str:
+    texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in sorted(values)]
+    return ", ".join(texts if len(texts) < 4 else [texts[0], "…", texts[-1]])
+
+
+def foreign_keys(texts: Iterable[str], known: set[str]) -> list[str]:
+    """The keys in these texts, each of one or several, that are not among the known."""
+    return sorted({key for text in texts for key in KEY.findall(str(text))} - known)
