@@ -126,8 +126,8 @@ bad, good = (part["offset"].abs() for part in (ten.query("error > 0.1"), ten.que
 Markdown(
     f"With only 10 samples, {len(bad)} of {len(ten)} seeds fail at p = 8000: they classify nearly all points alike. "
     "These are the networks with the most unbalanced signs $a_j$. Their output before training, about "
-    f"$\\phi(0)\\sum_j a_j$, is {bad.min():.2f} or more in size, {good.max():.2f} or less in the others. That outweighs "
-    "a signal from so few samples. The theorem leaves such cases to its failure probability δ, hence A1."
+    f"$\\phi(0)\\sum_j a_j$, is {bad.min():.2f} or more in size, {good.max():.2f} or less in the others. That "
+    "outweighs a signal from so few samples. The theorem leaves such cases to its failure probability δ, hence A1."
 )
 
 # %% [markdown]
@@ -232,7 +232,9 @@ shown = [spread(share, "p", "x", "error", "clean test error", "p = {}")]
 shown.append(spread(share, "p", "x", "share", "share of flipped labels fitted", "p = {}"))
 shown = pandas.concat(shown, ignore_index=True)
 axes = {panel: dict(xscale="log", xlabel="ρ (leftmost: GD)", ylim=(0, None)) for panel in shown["panel"].unique()}
-title = f"SAM fits the flipped labels too and does not err less\nn = 20, preset {preset} (the same at every preset), 20 seeds"
+title = (
+    f"SAM fits the flipped labels too and does not err less\nn = 20, preset {preset} (the same at every one), 20 seeds"
+)
 plots.save(plots.panels(shown, title=title, axes=axes), "figO7", shown, preset)
 
 # %%
@@ -245,5 +247,6 @@ sam.groupby(["p", "rho"])[["error", "train_error", "loss", "done", "steps", "nor
 Markdown(
     f"That GD fits every flipped label is **{fits_word}**, and that this does no harm where $p \\ge n^3$ is "
     f"**{error_word}**; that the width does not matter is **{width_word}**. That SAM fits the flipped labels too is "
-    f"**{sam_fits_word}**, and that it errs less where overfitting is harmful is **{sam_error_word}**.\n\n{book.table()}"
+    f"**{sam_fits_word}**, and that it errs less where overfitting is harmful is **{sam_error_word}**."
+    f"\n\n{book.table()}"
 )

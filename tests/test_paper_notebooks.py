@@ -143,6 +143,25 @@ def test_the_search_for_the_learning_rate_of_figure_17_is_drawn(smoke):
     assert plotted["lr"].is_unique and plotted["accuracy"].between(0, 100).all()
 
 
+def test_the_figures_of_bouncing_show_the_limit_the_drift_and_the_edge(smoke):
+    steps = pandas.read_csv(smoke / "figB4.csv").query("panel == 'steps to the limit' and label == 'λ₁/λ_d ≤ 100'")
+    assert len(steps) > 290 and (steps["y"] / steps["x"]).between(0.5, 2).all()
+    drift = pandas.read_csv(smoke / "figB10.csv")
+    ends = drift[drift["panel"] == "λ_max of the Hessian"].groupby("label")["y"].last()
+    assert ends["GD"] > ends["SAM|, ρ = 0.05"] > ends["SAM|, ρ = 0.1"] > ends["SAM|, ρ = 0.2"]
+    edge = pandas.read_csv(smoke / "figB11.csv").query("label == 'edge'").groupby("panel")["y"].last()
+    assert edge["GD"] == 5 and edge["SAM, ρ = 0.2"] < edge["SAM, ρ = 0.05"] < 5
+
+
+def test_the_figures_of_benign_overfitting_show_every_cell_and_every_label_fitted(smoke):
+    plotted = pandas.read_csv(smoke / "figO2.csv")
+    cells = {(run["n"], run["p"]) for run in experiments.benign_dimensions()}
+    assert (plotted["panel"].value_counts() == len(cells)).all() and plotted["panel"].nunique() == 2
+    assert (plotted[plotted["panel"] == "share of flipped labels fitted"]["low"] == 1).all()
+    errors = plotted[plotted["panel"] == "clean test error"].groupby("label")["y"].agg(["first", "last"])
+    assert (errors["first"] > 0.02).all() and (errors["last"] < 0.001).all()
+
+
 @pytest.mark.parametrize(("name", "cells"), [("fig07", 5), ("fig14", 5), ("fig15", 5)])
 def test_sparse_gaps_show_every_seed_of_the_dense_network_and_of_every_pruner(smoke, name, cells):
     plotted = pandas.read_csv(smoke / f"{name}.csv")

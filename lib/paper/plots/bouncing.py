@@ -42,7 +42,7 @@ def potential(
     grid = levels.pivot_table(index="u2", columns="u1", values="J")
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), width_ratios=(1.3, 1))
-        heights = np.quantile(grid, np.linspace(0, 1, 16))
+        heights = np.unique(np.quantile(grid, np.linspace(0, 1, 16)))
         left.contour(grid.columns, grid.index, grid, levels=heights, cmap="Greys_r", linewidths=0.8)
         for colour, (_, path) in zip(SCALE, tidy.groupby("start"), strict=False):
             left.plot(path["u1"], path["u2"], color=colour, marker=".", ms=3, lw=1)
