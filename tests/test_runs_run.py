@@ -188,7 +188,7 @@ def test_but_changes_fields_and_checks_them():
 INVALID = [
     ("dataset", "mnits", "mnist, cifar10, cifar10-jpeg, imagenet, imagefolder:PATH"),
     ("dataset", 3, "a string"),
-    ("model", "mpl", "linear2, mlp, resnet18"),
+    ("model", "mpl", "linear2, two_layer, mlp, resnet18"),
     ("loss", "hinge", "cross_entropy, mse, squared"),
     ("optimizer", "adam", "sgd, sam"),
     ("schedule", "cosin", "constant, inverse, step, three_steps, cosine, warmup_cosine"),
