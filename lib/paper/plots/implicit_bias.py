@@ -83,7 +83,11 @@ def loss_curves(tidy: pandas.DataFrame, *, title: str) -> Figure:
     ends.
     """
     names = {"train_loss": "training loss", "test_loss": "test loss"}
-    styles = dict(zip(dict.fromkeys(tidy["batch"]), ("-", "--"), strict=False)) if "batch" in tidy else {}
+    styles = (
+        dict(zip(dict.fromkeys(tidy["batch"]), ("-", "--"), strict=False))
+        if "batch" in tidy and tidy["batch"].nunique() > 1
+        else {}
+    )
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(9, 4.2))
         for axis, (column, name) in zip(axes, names.items(), strict=True):
@@ -140,7 +144,7 @@ def line_losses(tidy: pandas.DataFrame, *, title: str) -> Figure:
         labels = list(dict.fromkeys(tidy["label"]))
         figure, axes = plt.subplots(1, len(labels), figsize=(4.6 * len(labels), 3.8), sharey=True, squeeze=False)
         for axis, label in zip(axes[0], labels, strict=True):
-            shown = tidy[tidy["label"] == label]
+            shown = tidy[(tidy["label"] == label) & np.isfinite(tidy["train_loss"])]
             for column, colour, name in (
                 ("train_loss", "#0072B2", "training loss"),
                 ("test_loss", "#D55E00", "test loss"),
