@@ -205,9 +205,9 @@ judge("bias-slower", verdicts.slower(curves))
 judge("bias-integral", verdicts.integral(curves))
 
 # %% [markdown]
-# With $c = 4$ training collapses on some seeds, as the flow does. For the other methods, being late to fit is no sign of
-# a stronger bias: methods that end better are often sooner at a loss of 10⁻⁵. The integral of the loss does order GD
-# and 1-SAM, as the theory says. n-SAM is an exception: its integral is larger than GD's, and it is worse.
+# With $c = 4$ training collapses on some seeds, as the flow does. For the other methods, being late to fit is no sign
+# of a stronger bias: methods that end better are often sooner at a loss of 10⁻⁵. The integral of the loss does order
+# GD and 1-SAM, as the theory says. n-SAM is an exception: its integral is larger than GD's, and it is worse.
 #
 # ## Figure 14: each method at its own ρ
 #

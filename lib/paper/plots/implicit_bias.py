@@ -83,11 +83,8 @@ def loss_curves(tidy: pandas.DataFrame, *, title: str) -> Figure:
     ends.
     """
     names = {"train_loss": "training loss", "test_loss": "test loss"}
-    styles = (
-        dict(zip(dict.fromkeys(tidy["batch"]), ("-", "--"), strict=False))
-        if "batch" in tidy and tidy["batch"].nunique() > 1
-        else {}
-    )
+    batches = list(dict.fromkeys(tidy["batch"])) if "batch" in tidy else []
+    styles = dict(zip(batches, ("-", "--"), strict=True)) if len(batches) > 1 else {}
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(9, 4.2))
         for axis, (column, name) in zip(axes, names.items(), strict=True):
