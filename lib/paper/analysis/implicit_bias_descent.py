@@ -30,7 +30,7 @@ def same_radius(
     *, alpha: float, rho: float, factors=FACTORS, stochastic: bool = False, steps: int = setting.STEPS, every: int = 100
 ):
     """Figures 6 and 13: GD, n-SAM and 1-SAM with each of some ascent factors at one ρ and the step size 1/d, on the
-    reported seeds. Columns of `tidy` and batch ("full" or "one sample"), for both batches where `stochastic` is true."""
+    reported seeds. Columns of `tidy` and batch: "full" and, where `stochastic` is true, "one sample"."""
     data, gamma, tables = problems(setting.REPORTED), 1 / setting.D, []
     for order in (None, 0) if stochastic else (None,):
         options = {"step_size": gamma, "steps": steps, "every": every, "stochastic": order}
