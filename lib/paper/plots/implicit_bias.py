@@ -151,7 +151,11 @@ def line_losses(tidy: pandas.DataFrame, *, title: str) -> Figure:
             for end in (0, 1):
                 axis.axvline(end, color="grey", ls=":", lw=1)
             seeds = shown["seed"].nunique()
-            axis.set(yscale="log", xlabel="t: 0 is GD, 1 the end after the switch", title=f"{label}, {seeds} seeds")
+            axis.set(
+                yscale="log",
+                xlabel="t: 0 is GD, 1 the end after the switch",
+                title=f"{label}, {seeds} seed{'s' * (seeds != 1)}",
+            )
         axes[0][0].set_ylabel("loss")
         axes[0][0].legend(fontsize=8)
         figure.suptitle(title)
