@@ -179,6 +179,14 @@ def test_the_committed_networks_are_those_of_the_settings_and_what_training_make
     assert again.networks.output.tolist() == made.networks.output.tolist()
 
 
+def test_the_committed_losses_are_those_of_training_on_the_way():
+    kept, seeds = relu_record.networks("paper", train=False), len(relu_record.SEEDS)
+    assert kept.label[:seeds] == ["GD, constant"] * seeds and kept.steps[1] == 5000
+    start = relu_regression.Networks.draw(relu_record.SEEDS)
+    _, _, losses = relu_regression.train(start, rho=[0.0] * seeds, schedule=["constant"] * seeds, steps=5000)
+    assert losses[-1] == pytest.approx(kept.losses[1][:seeds], rel=1e-3)
+
+
 # ---------------------------------------------------------------------------- figures
 
 
