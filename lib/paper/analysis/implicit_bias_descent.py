@@ -26,17 +26,19 @@ def tidy(run: Descent, labels: list[str], seeds) -> pandas.DataFrame:
     return pandas.DataFrame(columns, index=index).fillna(np.inf).reset_index()
 
 
-def same_radius(*, alpha: float, rho: float, stochastic: bool = False, steps: int = setting.STEPS, every: int = 100):
-    """Figures 6 and 13: GD, n-SAM and 1-SAM with each ascent factor at one ρ and the step size 1/d, on the reported
-    seeds. Columns of `tidy` and batch ("full" or "one sample"), for both batches where `stochastic` is true."""
+def same_radius(
+    *, alpha: float, rho: float, factors=FACTORS, stochastic: bool = False, steps: int = setting.STEPS, every: int = 100
+):
+    """Figures 6 and 13: GD, n-SAM and 1-SAM with each of some ascent factors at one ρ and the step size 1/d, on the
+    reported seeds. Columns of `tidy` and batch: "full" and, where `stochastic` is true, "one sample"."""
     data, gamma, tables = problems(setting.REPORTED), 1 / setting.D, []
     for order in (None, 0) if stochastic else (None,):
         options = {"step_size": gamma, "steps": steps, "every": every, "stochastic": order}
         parts = [
             (descend(data, alpha, method="n-sam", rho=[0.0, rho], **options), ["GD", "n-SAM"]),
             (
-                descend(data, alpha, method="1-sam", rho=rho, ascent_factor=FACTORS, **options),
-                [label("1-sam", factor) for factor in FACTORS],
+                descend(data, alpha, method="1-sam", rho=rho, ascent_factor=factors, **options),
+                [label("1-sam", factor) for factor in factors],
             ),
         ]
         batch = "full" if order is None else "one sample"

@@ -37,10 +37,8 @@ def theorem_3(flows: pandas.DataFrame) -> Verdict:
 
 def effective_alpha(flows: pandas.DataFrame, method: str, reading: str) -> Verdict:
     """Whether flows of a method end at the interpolator of least potential under a reading of the effective α: whether
-    the largest relative KKT residual is below FITS. None if a flow did not converge."""
-    rows = flows[(flows["method"] == method) & (flows["reading"] == reading)]
-    words = f"relative KKT residual {rows['kkt'].min():.1g} to {rows['kkt'].max():.1g} in {len(rows)} flows"
-    return words, bool(rows["kkt"].max() < implicit_bias.FITS) if rows["converged"].all() else None
+    the largest relative KKT residual is below FITS. Flows that did not converge are left out; None if all are."""
+    return _residuals(flows[(flows["method"] == method) & (flows["reading"] == reading)])
 
 
 def collapse(table: pandas.DataFrame) -> Verdict:
@@ -109,9 +107,8 @@ def relu_spread(curves: pandas.DataFrame) -> Verdict:
 
 
 def depth(table: pandas.DataFrame, reading: str) -> Verdict:
-    rows = table[table["reading"] == reading]
-    words = f"relative KKT residual {rows['kkt'].min():.1g} to {rows['kkt'].max():.1g} in {len(rows)} flows"
-    return words, bool(rows["kkt"].max() < implicit_bias.FITS) if rows["converged"].all() else None
+    """As `effective_alpha`, for deeper networks."""
+    return _residuals(table[table["reading"] == reading])
 
 
 def width(table: pandas.DataFrame) -> Verdict:
@@ -120,3 +117,15 @@ def width(table: pandas.DataFrame) -> Verdict:
     medians = pandas.Series({d: against(rows, "1-SAM, c = 1").median() for d, rows in table.groupby("d")})
     words = ", ".join(f"{10**value:.2g} at d = {d}" for d, value in medians.items())
     return f"test loss over GD's, median: {words}", bool(np.all(np.diff(medians) < 0))
+
+
+def _residuals(rows: pandas.DataFrame) -> Verdict:
+    kkt = rows.loc[rows["converged"], "kkt"]
+    if kkt.empty:
+        return f"none of {len(rows)} flows converged", None
+    words = (
+        f"relative KKT residual {kkt.min():.1g} to {kkt.max():.1g} in {len(kkt)} of {len(rows)} flows that converged"
+    )
+    return words.replace(f"{len(rows)} of {len(rows)} flows that converged", f"{len(rows)} flows"), bool(
+        kkt.max() < implicit_bias.FITS
+    )

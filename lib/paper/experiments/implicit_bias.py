@@ -23,7 +23,7 @@ SHARES_RHO = 0.1
 SIZES = {10: (15, 30, 60, 100), 20: (30,), 40: (60,)}  # n: d, for Theorem 1
 SIZES_SEEDS, SIZES_RHO = tuple(range(5)), 0.05
 
-WIDTHS, WIDTH_STEPS = (30, 60, 120), 3000  # d at n = 20, beyond the paper
+WIDTHS, WIDTH_STEPS = (30, 60, 120), 2000  # d at n = 20, beyond the paper
 DEPTHS = {3: 0.2, 4: 0.3}  # depth: α, beyond the paper
 DEEP_RHO, DEEP_SEEDS = 0.1, tuple(range(5))
 

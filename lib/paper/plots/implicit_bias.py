@@ -83,7 +83,8 @@ def loss_curves(tidy: pandas.DataFrame, *, title: str) -> Figure:
     ends.
     """
     names = {"train_loss": "training loss", "test_loss": "test loss"}
-    styles = dict(zip(dict.fromkeys(tidy["batch"]), ("-", "--"), strict=False)) if "batch" in tidy else {}
+    batches = list(dict.fromkeys(tidy["batch"])) if "batch" in tidy else []
+    styles = dict(zip(batches, ("-", "--"), strict=True)) if len(batches) > 1 else {}
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(9, 4.2))
         for axis, (column, name) in zip(axes, names.items(), strict=True):
@@ -140,7 +141,7 @@ def line_losses(tidy: pandas.DataFrame, *, title: str) -> Figure:
         labels = list(dict.fromkeys(tidy["label"]))
         figure, axes = plt.subplots(1, len(labels), figsize=(4.6 * len(labels), 3.8), sharey=True, squeeze=False)
         for axis, label in zip(axes[0], labels, strict=True):
-            shown = tidy[tidy["label"] == label]
+            shown = tidy[(tidy["label"] == label) & np.isfinite(tidy["train_loss"])]
             for column, colour, name in (
                 ("train_loss", "#0072B2", "training loss"),
                 ("test_loss", "#D55E00", "test loss"),
@@ -150,7 +151,11 @@ def line_losses(tidy: pandas.DataFrame, *, title: str) -> Figure:
             for end in (0, 1):
                 axis.axvline(end, color="grey", ls=":", lw=1)
             seeds = shown["seed"].nunique()
-            axis.set(yscale="log", xlabel="t: 0 is GD, 1 the end after the switch", title=f"{label}, {seeds} seeds")
+            axis.set(
+                yscale="log",
+                xlabel="t: 0 is GD, 1 the end after the switch",
+                title=f"{label}, {seeds} seed{'s' * (seeds != 1)}",
+            )
         axes[0][0].set_ylabel("loss")
         axes[0][0].legend(fontsize=8)
         figure.suptitle(title)
