@@ -1,7 +1,9 @@
-"""The claims of notebook 07 as (source, text): Frei, Chatterji and Bartlett (2022), and what we ask beyond it."""
+"""The claims of notebook 07: Frei, Chatterji and Bartlett (2022), and what we ask beyond it."""
+
+from lib.paper.claims.claim import Claim
 
 THEOREM = "Frei et al., theorem"
-CLAIMS = {
+TEXTS = {
     "benign-fits": (THEOREM, "Gradient descent fits every label, flipped ones included, to a loss below 1/(2n)"),
     "benign-error": (
         THEOREM,
@@ -14,10 +16,14 @@ CLAIMS = {
         "Where p ≥ n³ the normalized margin on clean points grows at least like (n·p^⅓)^½",
     ),
     "benign-norm": (THEOREM, "As the loss falls, ‖W‖ grows, and the test error does not where p ≥ n³"),
-    "benign-separation": ("our question", "A2 is needed: with clusters at a fixed distance overfitting is harmful"),
-    "benign-dimension": ("our question", "A3 is needed: overfitting is harmful where p is far below n³"),
-    "benign-noise": ("our question", "A4 is needed: with many flipped labels overfitting is harmful"),
-    "benign-lazy": ("our question", "A5 is needed: a large initialization, the lazy regime, makes overfitting harmful"),
-    "benign-sam-fits": ("our question", "SAM still fits every flipped label"),
-    "benign-sam-error": ("our question", "SAM errs less than gradient descent where overfitting is harmful"),
+    "benign-separation": ("beyond the paper", "A2 is needed: with clusters at a fixed distance overfitting is harmful"),
+    "benign-dimension": ("beyond the paper", "A3 is needed: overfitting is harmful where p is far below n³"),
+    "benign-noise": ("beyond the paper", "A4 is needed: with many flipped labels overfitting is harmful"),
+    "benign-lazy": (
+        "beyond the paper",
+        "A5 is needed: a large initialization, the lazy regime, makes overfitting harmful",
+    ),
+    "benign-sam-fits": ("beyond the paper", "SAM still fits every flipped label"),
+    "benign-sam-error": ("beyond the paper", "SAM errs less than gradient descent where overfitting is harmful"),
 }
+CLAIMS = {name: Claim(*texts) for name, texts in TEXTS.items()}

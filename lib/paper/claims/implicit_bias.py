@@ -1,7 +1,9 @@
-"""The claims of notebook 08 as (source, text): "Towards Understanding SAM" (2022), section 4.2 and appendix B."""
+"""The claims of notebook 08: "Towards Understanding SAM" (2022), section 4.2 and appendix B."""
 
-OURS, THEOREM_1 = "our question", "Theorem 1"
-CLAIMS = {
+from lib.paper.claims.claim import Claim
+
+OURS, THEOREM_1 = "beyond the paper", "Theorem 1"
+TEXTS = {
     "bias-thm-3": ("Theorem 3", "Gradient flow ends at the interpolator of least φ_α"),
     "bias-thm-4-printed": ("Theorem 4", "n-SAM ends at the interpolator of least potential at α·exp(−2E), as printed"),
     "bias-thm-4": ("correction of Theorem 4", "It ends at that of α·exp(−E)"),
@@ -42,3 +44,10 @@ CLAIMS = {
     "bias-depth-two": (OURS, "Two effective scales for each coordinate, one for w₊ and one for w₋, do"),
     "bias-width": (OURS, "1-SAM's gain over GD grows with overparameterization d/n"),
 }
+MISPRINTS = {
+    "bias-thm-4": "the exponent of the effective α is printed as −2E and is −E",
+    "bias-thm-5": "the exponent of the effective α is printed as −2E and is −E",
+    "bias-size-1": "the size is given as d∫L and is 4d∫L",
+    "bias-size-n": "the size is given as (d/n)∫L and is 4(d/n)∫L",
+}
+CLAIMS = {name: Claim(*texts, misprint=MISPRINTS.get(name, "")) for name, texts in TEXTS.items()}

@@ -23,6 +23,9 @@ TITLES = {
     "03_width": "Width (Section 5)",
     "04_sparsity": "Sparsity (Section 6)",
     "05_linearization": "Linearization (Appendix C)",
+    "06_bouncing": "Companion: SAM near a minimum",
+    "07_benign_overfitting": "Companion: benign overfitting",
+    "08_implicit_bias": "Companion: the implicit bias of 1-SAM and n-SAM",
 }
 
 

@@ -18,7 +18,7 @@ CLAIMS: dict[str, dict[str, Claim]] = {
     "03_width": width.CLAIMS,
     "04_sparsity": sparsity.CLAIMS,
     "05_linearization": linearization.CLAIMS,
-    "06_bouncing": {name: Claim(*texts) for name, texts in bouncing.CLAIMS.items()},
-    "07_benign_overfitting": {name: Claim(*texts) for name, texts in benign.CLAIMS.items()},
-    "08_implicit_bias": {name: Claim(*texts) for name, texts in implicit_bias.CLAIMS.items()},
+    "06_bouncing": bouncing.CLAIMS,
+    "07_benign_overfitting": benign.CLAIMS,
+    "08_implicit_bias": implicit_bias.CLAIMS,
 }
