@@ -67,15 +67,21 @@ def test_every_run_is_refused_by_name_or_trained(pictures, pytestconfig):
         try:
             run = Run(**fields)
         except ValueError as error:
-            assert any(str(error).startswith(f"{name} = ") for name in fields), f"{fields}: {error}"
+            assert names_a_field(error), f"number {number}, {fields}: {error}"
             continue
         try:
             status = train(run)
         except Exception as error:
+            if run.dataset == pictures and isinstance(error, ValueError) and names_a_field(error):
+                continue  # the images of a folder are not known before they are read
             raise AssertionError(f"number {number}, {run}: accepted, but {type(error).__name__}: {error}") from error
         assert status in ("done", "diverged"), run
         trained += 1
-    assert number < 5 * most  # else there is little that is valid
+    assert number < 12 * most  # else there is little that is valid
+
+
+def names_a_field(error: ValueError) -> bool:
+    return any(str(error).startswith(f"{name} = ") for name in Run().as_dict())
 
 
 def train(run: Run) -> str:

@@ -762,18 +762,18 @@ def test_timing_heeds_the_budget_too(tmp_path, monkeypatch):
 
 
 def test_a_worker_that_is_still_starting_when_time_is_up_is_not_waited_for(tmp_path, monkeypatch):
-    stuck = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
-    killed = []
-    stuck.submit(time.sleep, 8)
-    stuck_shutdown = stuck.shutdown
-    stuck.shutdown = lambda kill_workers=False, **_: killed.append(kill_workers)
-    monkeypatch.setattr(pool, "_take", lambda data: stuck)
+    starting = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    starting.submit(time.sleep, 8)
+    monkeypatch.setattr(pool, "_take", lambda data: starting)
+    monkeypatch.setattr(pool, "_idle", [])
     monkeypatch.setattr(rounds, "cpu_count", lambda: 2)
     began = time.monotonic()
     assert set(sweep.sweep([FACTORS, DIGITS], store=tmp_path, budget=1)["status"]) == {"missing"}
     assert time.monotonic() - began < 1 + pool.LATE_SECONDS + 1.5
-    assert killed == [True, True]
-    stuck_shutdown(wait=False, cancel_futures=True)
+    assert pool._late == [starting, starting]
+    starting.shutdown(wait=True)  # it ends by itself, without training
+    assert not pool._late and [worker for *_, worker in pool._idle] == [starting, starting]
+    assert not list(tmp_path.glob("*.json"))
 
 
 def test_a_self_check_heeds_the_budget_too(tmp_path, monkeypatch):

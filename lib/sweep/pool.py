@@ -7,6 +7,7 @@ died, and of what. Idle workers are kept for the next call, as it takes seconds 
 import atexit
 import concurrent.futures
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -32,6 +33,7 @@ LATE_SECONDS = 1.0  # after the deadline, until which a worker may still be abou
 NATIVE = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGTRAP", "SIGSYS")  # the process damaged itself
 
 _idle: list[tuple[str, float, ProcessPoolExecutor]] = []  # with the folder of data it was started for, and since when
+_late: list[ProcessPoolExecutor] = []  # still starting when their time was up
 
 
 class WorkerDied(Exception):
@@ -66,7 +68,7 @@ def run(
 
     tick: called now and then. Warns of a group in which no epoch ends for long. All workers are killed if this call is
     interrupted; what they have done is in their checkpoints. Those that are not yet at an epoch when time is up, as it
-    takes a process long to start, are killed then.
+    takes a process long to start, are not waited for: they find out for themselves, and are then kept as idle ones.
     """
     waiting, outcomes, watch, began = deque(enumerate(batch)), [None] * len(batch), _Watch(), time.time()
     busy: dict[concurrent.futures.Future, tuple[int, ProcessPoolExecutor]] = {}
@@ -88,8 +90,9 @@ def run(
             if is_past(deadline, -LATE_SECONDS):
                 for future in [future for future, (i, _) in busy.items() if not _trains(batch[i], began)]:
                     i, worker = busy.pop(future)
-                    worker.shutdown(kill_workers=True)
                     outcomes[i] = STOPPED
+                    _late.append(worker)
+                    future.add_done_callback(functools.partial(_keep, data, worker))
                 while waiting:
                     outcomes[waiting.popleft()[0]] = STOPPED
             watch.warn_of_stalls([batch[i] for i, _ in busy.values()])
@@ -103,8 +106,17 @@ def run(
 
 @atexit.register
 def _end() -> None:
-    for *_, worker in _idle:
+    for worker in (*_late, *(worker for *_, worker in _idle)):
         worker.shutdown(kill_workers=True)
+
+
+def _keep(data: str, worker: ProcessPoolExecutor, future: concurrent.futures.Future) -> None:
+    """Count a worker that was late among the idle ones, unless it died."""
+    _late.remove(worker)
+    if future.cancelled() or isinstance(future.exception(), BrokenExecutor):
+        worker.shutdown(wait=False)
+    else:
+        _idle.append((data, time.monotonic(), worker))
 
 
 def _submit(data: str, *call) -> tuple[concurrent.futures.Future, ProcessPoolExecutor]:
