@@ -3,7 +3,7 @@
 import pandas
 import pytest
 
-from lib.paper import analysis
+from lib.paper import analysis, plots
 
 
 @pytest.fixture
@@ -33,4 +33,6 @@ def test_the_rate_with_the_lowest_mean_loss_is_taken_where_two_are_known(table):
     assert len(found) == 4  # all seeds of a chosen rate
     shuffled = analysis.linearization_rates.at_best_rate(table.sample(frac=1, random_state=0))
     assert shuffled.sort_values(["alpha", "label", "seed"])["lr"].tolist() == [0.1, 0.2, 0.2, 0.1]
-    assert analysis.linearization_rates.at_best_rate(table.iloc[:0]).empty
+    nothing = analysis.linearization_rates.at_best_rate(table[table["label"] == "none"])
+    figure = plots.along(nothing.assign(rho=0.0), title="t", panels={"loss": "training loss"}, logs=("loss",))
+    assert nothing.empty and "no run has a record" in figure.axes[0].texts[0].get_text()

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lib.paper import analysis
+from lib.paper import analysis, plots
 from lib.runs import Run
 from lib.sweep import sweep
 
@@ -43,3 +43,7 @@ def test_readings_are_of_the_networks_and_seeds_that_both_settings_have(tmp_path
     sgd, sam = (tables[1]["curves"][i]["test_accuracy"] for i in (0, 1))
     assert found["gap"]["released code, best epoch"] == pytest.approx(100 * (max(sam) - max(sgd)))
     assert found["gap"]["released code, last epoch"] == pytest.approx(100 * (sam[-1] - sgd[-1]))
+    missing = sweep([run.but(seed=5) for run in released], store=tmp_path, train=False)
+    empty = analysis.reported.readings(tables[0], missing)
+    assert empty.empty and "setting" in empty
+    assert plots.fixed_radius(empty, title="t").axes[0].texts[0].get_text() == "no seed is complete"

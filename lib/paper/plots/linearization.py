@@ -58,6 +58,9 @@ def along(
                 label, height = levels[column]
                 level = axis.axhline(height, color="black", ls="-.", lw=1, label=label)
                 axis.legend(handles=[level], fontsize=8)
+            if tidy.empty:
+                blank(axis, f"{ylabel}: no run has a record")
+                continue
             axis.set(xscale="log", xlabel=AXES[by], ylabel=ylabel)
             ticks = sorted(set(tidy[by]))
             axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
