@@ -353,6 +353,7 @@ figure = plots.along(
     rated.assign(stability=100 * rated["stability"]),
     title=plots.title("VGG-11 at the best η of each α and optimizer", rated if len(rated) else searched, preset),
     panels={"accuracy": "test accuracy (%)", "loss": "α²·training loss", "stability": "stability of activations (%)"},
+    logs=("loss",),
     levels={"loss": level},
 )
 plots.footnote(figure, searched, by="alpha")

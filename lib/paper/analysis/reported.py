@@ -35,9 +35,14 @@ def readings(text: pandas.DataFrame, released: pandas.DataFrame) -> pandas.DataF
 
     text, released: tables of `sweep` of one grid with either's settings.
     """
-    shared = pandas.merge(*(fixed_gaps(table)[["width", "seed"]] for table in (text, released)))
+    # An empty table has no types of its own.
+    has = (fixed_gaps(table)[["width", "seed"]].astype({"width": float, "seed": int}) for table in (text, released))
+    shared = pandas.merge(*has)
     parts = [
-        fixed_gaps(read(table)).merge(shared).assign(setting=f"{name}, {epoch} epoch")
+        fixed_gaps(read(table))
+        .astype({"width": float, "seed": int})
+        .merge(shared)
+        .assign(setting=f"{name}, {epoch} epoch")
         for name, table in (("Appendix A", text), ("released code", released))
         for epoch, read in (("last", lambda table: table), ("best", best_epoch))
     ]

@@ -38,8 +38,12 @@ def along(
     names = list(dict.fromkeys(tidy["label"]))
     sam = [name for name in names if (tidy.loc[tidy["label"] == name, "rho"] > 0).any()]
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(panels), figsize=(max(6.6, 4.1 * len(panels)), 3.9), squeeze=False)
+        size = max(6.6, 4.1 * len(panels)), 1.6 if tidy.empty else 3.9
+        figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False)
         for axis, (column, ylabel) in zip(axes[0], panels.items(), strict=True):
+            if tidy.empty:
+                blank(axis, f"{ylabel}: no run has a record")
+                continue
             for place, name in enumerate(names):
                 runs = tidy[tidy["label"] == name]
                 line, marker = RADII[sam.index(name)] if name in sam else ("-", "o")

@@ -99,12 +99,15 @@ def _alike(values: pandas.Series) -> bool:
 
 
 def _side_by_side(axis: Axes, part: pandas.DataFrame, x: str, xlabel: str) -> pandas.DataFrame:
-    """The points of a panel in which x tells nothing apart, a column a pruner; the axis says so."""
+    """The points of a panel in which x tells nothing apart, a column a pruner, the networks of one pruner side by side
+    by their width (where there is that column); the axis says so."""
     names = [name for name in PRUNERS if name in set(part["pruner"])]
     axis.set_xticks(range(len(names)), map(pruner_name, names))
     axis.set_xlim(-0.5, len(names) - 0.5)
     axis.set_xlabel(f"{xlabel}: {part[x].min():.2f} to {part[x].max():.2f} for all", fontsize=8)
-    at = part["pruner"].map(names.index)
+    column = part["pruner"].map(names.index)
+    order = part.get("width", part[x]).groupby(part["pruner"])
+    at = column + 0.22 * (order.rank("dense") - (order.transform("nunique") + 1) / 2)
     return part.assign(at=at, dot=at)
 
 

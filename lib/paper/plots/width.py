@@ -31,10 +31,11 @@ def against_parameters(
     which on SGD's training loss is zero, shaded; NaN where no network reaches that."""
     bars = False
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(quantities), figsize=(4.2 * len(quantities), 3.9), squeeze=False)
+        size = 4.2 * len(quantities), 3.9 if points["value"].notna().any() else 1.6
+        figure, axes = plt.subplots(1, len(quantities), figsize=size, squeeze=False)
         for axis, quantity in zip(axes[0], quantities, strict=True):
             shown = points[points["quantity"] == quantity]
-            if quantity == "gap":
+            if quantity == "gap" and len(shown):
                 axis.axhline(0, color="black", lw=0.8)
             for k, (method, line) in enumerate(shown.groupby("method", sort=False)):
                 label, colour = method, COLOURS[method]
@@ -225,7 +226,8 @@ def protocols(tidy: pandas.DataFrame, *, title: str, settings: Mapping[str, str]
         figure, axes = plt.subplots(1, max(len(panels), 1), figsize=(4 * max(len(panels), 2), 3.8), squeeze=False)
         for axis, panel in zip(axes[0], panels, strict=False):
             shown = tidy[(tidy["workload"] == panel) & tidy["gap"].notna()]
-            axis.axhline(0, color="black", lw=0.8)
+            if len(shown):
+                axis.axhline(0, color="black", lw=0.8)
             for k, (name, line) in enumerate(shown.groupby("protocol", sort=False)):
                 dots = line.assign(x=line["parameters"] * 1.06**k, value=line["gap"], complete=True)
                 bars |= _seeds_and_mean(axis, dots, PROTOCOLS[name], name)
