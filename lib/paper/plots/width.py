@@ -154,7 +154,7 @@ def best_rho(tidy: pandas.DataFrame, *, title: str, settings: Mapping[str, str] 
             _parameter_axis(axis, shown)
             axis.set(yscale="log", title=_panel(panel, settings, shown))
             ticks = sorted(shown["rho"].unique())
-            axis.set_yticks(ticks, [f"{rho:g}" for rho in ticks])
+            axis.set_yticks(ticks, [f"{rho:.2g}" for rho in ticks])
             axis.minorticks_off()
         axes[0][0].set_ylabel("ρ*")
         if panels:
