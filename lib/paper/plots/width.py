@@ -161,7 +161,7 @@ def best_rho(tidy: pandas.DataFrame, *, title: str, settings: Mapping[str, str] 
             parameter_axis(axis, shown)
             axis.set(yscale="log", title=_panel(panel, settings, shown))
             ticks = sorted(shown["rho"].unique())
-            axis.set_yticks(ticks, [f"{rho:g}" for rho in ticks])
+            axis.set_yticks(ticks, [f"{rho:.2g}" for rho in ticks])
             axis.minorticks_off()
             if shown.empty:
                 blank(axis, NO_SEARCH)
