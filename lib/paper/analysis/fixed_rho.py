@@ -41,6 +41,18 @@ def difference(frame: pandas.DataFrame) -> Effect:
     return effects.welch(parts[-1], parts[0], "points")
 
 
+def trend(frame: pandas.DataFrame) -> Finding:
+    """By how much the gap grows with a tenfold number of parameters."""
+    effect = effects.slope(frame)
+    if math.isnan(effect.value):
+        return Finding("fewer than two networks have seeds")
+    return Finding(
+        f"slope {effect.value:+.3f} points a decade (95% {effect.low:+.3f} to {effect.high:+.3f}), "
+        f"{effect.networks} networks, n ≥ {effect.seeds}",
+        effect=effect,
+    )
+
+
 def larger(frame: pandas.DataFrame) -> Finding:
     """By how much the mean gap is larger in the widest network than in the narrowest."""
     effect = difference(frame)

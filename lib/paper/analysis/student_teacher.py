@@ -8,10 +8,14 @@ so that no seed takes part in choosing the radius that it is judged by. Seeds di
 of the samples; teacher, samples and wrong labels are the same for all, and intervals hold for these alone.
 """
 
+import math
+
 import numpy as np
 import pandas
 
+from lib.paper.analysis import effects
 from lib.paper.analysis.gap import interval
+from lib.paper.claims import Finding
 from lib.runs import Run, parameter_count
 
 SETTING = ["label_noise", "weight_decay"]
@@ -40,6 +44,20 @@ def advantages(table: pandas.DataFrame) -> pandas.DataFrame:
             keys = " ".join(runs["key"][runs["seed"] == seed])
             rows.append((noise, decay, parameters, seed, rho, sgd, best, sgd - best, keys))
     return pandas.DataFrame(rows, columns=columns)
+
+
+def advantage_slope(frame: pandas.DataFrame, noise: float, decay: float = 0.0) -> Finding:
+    """How SAM's advantage in test loss grows with a tenfold number of parameters, at a label noise and weight decay."""
+    part = frame[(frame["label_noise"] == noise) & (frame["weight_decay"] == decay)]
+    effect = effects.slope(part, value="advantage", unit="loss a decade", pooled=False)
+    if math.isnan(effect.value):
+        return Finding("fewer than two networks have seeds")
+    ends = part.groupby("parameters")["advantage"].mean().iloc[[0, -1]]
+    between = " and ".join(f"{mean:+.4f} at {count:,} parameters" for count, mean in ends.items())
+    return Finding(
+        f"slope {effect.value:+.4f} a decade (95% {effect.low:+.4f} to {effect.high:+.4f}); advantage {between}",
+        effect=effect,
+    )
 
 
 def growth(frame: pandas.DataFrame) -> pandas.DataFrame:
