@@ -345,7 +345,7 @@ if preset != "smoke":  # trends of networks that have not learned would say noth
 #
 # $$g_{w,s} = \tfrac12\sum_\rho \mathrm{SAM}_{w,s}(\rho) - \mathrm{SGD}_{w,s}.$$
 #
-# The first effect is the difference of the mean gaps of two networks, with Welch's 95% interval. The published Figure 3a
+# The first effect is the difference of the mean gaps of two networks, with Welch's 95% interval. The published figure
 # has 0.107 points, at the best ρ. The second is the slope of the gap over log₁₀ parameters, over all networks.
 
 # %%

@@ -14,7 +14,7 @@ def table(gaps: dict[float, list[float]], sgd: float = 0.98) -> pandas.DataFrame
     """A table of `sweep` in which SAM gains these points, 0.2 more at ρ = 0.1 than at 0.05, a list of seeds a width."""
     rows = []
     for run in experiments.mnist_fixed_radius("lite"):
-        if run.seed < len(gaps[run.width]):
+        if run.seed < len(gaps.get(run.width, [])):
             gain = (gaps[run.width][run.seed] + (0.1 if run.rho == 0.1 else -0.1)) / 100 if run.rho else 0.0
             row = run.as_dict() | {"key": run.key, "status": "done", "test_accuracy": sgd + gain}
             rows.append(row)
@@ -65,3 +65,13 @@ def test_the_figure_has_a_dot_for_every_gap_and_their_interval():
     dots = [value for line in axis.lines if line.get_marker() == "o" for value in line.get_ydata()]
     assert dots == pytest.approx(frame["gap"].tolist())
     assert plots.fixed_radius(frame[:0], title="t").axes[0].get_title() == "no seed is complete"
+
+
+def test_the_trend_over_networks_is_the_slope_of_their_means():
+    gaps = {0.25: [0.0, 0.1], 0.5: [0.1, 0.2], 1.0: [0.2, 0.3], 4.0: [0.5, 0.4]}
+    frame = analysis.fixed_rho.fixed_gaps(table(gaps))
+    found = analysis.fixed_rho.trend(frame)
+    means = frame.groupby("parameters")["gap"].mean()
+    assert found.effect.value == pytest.approx(np.polyfit(np.log10(means.index), means, 1)[0])
+    assert found.effect.networks == 4 and outcome("3a-fixed-trend", found) is True
+    assert outcome("3a-fixed-trend", analysis.fixed_rho.trend(frame[frame["width"] == 1])) is None

@@ -66,3 +66,16 @@ def test_the_figure_has_a_panel_a_share_of_noise_and_says_when_it_is_empty():
     assert [axis.get_title() for axis in figure.axes] == ["clean targets", "60% of the targets are wrong"]
     empty = plots.advantages(tidy.iloc[:0], title="t")
     assert not empty.axes[0].axison and empty.axes[0].texts[0].get_text() == "no record of both SGD and SAM"
+
+
+def test_the_growth_of_the_advantage_is_a_slope_of_one_setting():
+    rows = [
+        dict(label_noise=noise, weight_decay=0.0, parameters=p, seed=seed, advantage=slope * i + 0.001 * seed)
+        for noise, slope in ((0.0, 0.1), (0.6, 0.3))
+        for i, p in enumerate((10_000, 100_000))
+        for seed in (0, 1, 2)
+    ]
+    for noise, slope in ((0.0, 0.1), (0.6, 0.3)):
+        found = analysis.student_teacher.advantage_slope(pandas.DataFrame(rows), noise)
+        assert found.effect.value == pytest.approx(slope) and found.effect.seeds == 3
+    assert analysis.student_teacher.advantage_slope(pandas.DataFrame(rows), 0.2).effect is None
