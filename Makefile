@@ -26,18 +26,22 @@ setup: .venv/ready  ## make .venv from the pinned requirements
 figures: setup  ## regenerate figures/PRESET; TRAIN=1 trains the runs that have no record
 	$(RUN) -m lib.paper.notebooks figures $(NOTEBOOKS) --preset $(PRESET) --train $(TRAIN)
 
+# Two files of tests side by side: torch computes in one thread of each.
+SIDE := -n 2 --dist loadfile
+
 # What depends on the processor: networks, engines, the optimizer, Hessians.
 ENGINES := tests/test_sam.py tests/test_runs_flatness.py tests/test_sweep_selfcheck.py \
 	$(wildcard tests/test_models_*.py tests/test_training_*.py tests/test_hessian_*.py)
 
 test-engines: setup  # whatever depends on the processor; CI calls it for several kinds
-	CI=true $(RUN) -m pytest $(ENGINES)
+	CI=true $(RUN) -m pytest $(SIDE) $(ENGINES)
 
 test: setup  ## lint, unit tests, and the committed notebooks executed by nbval
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	CI=true $(RUN) -m pytest tests
-	CI=true SAM_FIGURES=build/nbval $(RUN) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
+	rm -rf build/nbval
+	CI=true SAM_FIGURES=build/nbval $(RUN) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 $(SIDE) notebooks
+	CI=true SMOKE_FIGURES=build/nbval/smoke $(RUN) -m pytest $(SIDE) tests
 	case `$(RUN) -c 'import torch; print(torch.backends.cpu.get_cpu_capability())'` in AVX2|DEFAULT) ;; \
 		*) ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 make test-engines ;; esac  # elsewhere they just ran so
 

@@ -64,7 +64,7 @@ def test_the_figure_has_a_dot_for_every_gap_and_their_interval():
     (axis,) = plots.fixed_radius(frame, title="t").axes
     dots = [value for line in axis.lines if line.get_marker() == "o" for value in line.get_ydata()]
     assert dots == pytest.approx(frame["gap"].tolist())
-    assert plots.fixed_radius(frame[:0], title="t").axes[0].get_title() == "no seed is complete"
+    assert plots.fixed_radius(frame[:0], title="t").axes[0].texts[0].get_text() == "no seed is complete"
 
 
 def test_the_trend_over_networks_is_the_slope_of_their_means():
