@@ -2,9 +2,9 @@
 
 Two processes at a time train, and measure on, one small grid in one store, each with a pool of workers. Again and again
 one of their processes, parent or worker, is killed with SIGKILL after a random time. One in ten writers has a limit on
-the size of files (RLIMIT_FSIZE), which refuses to write as a full disk does; --folder puts the stores on a file system
-of your choice, such as a small tmpfs that really fills up. Whenever the grid is complete, and in the end, its records
-are compared with those of an undisturbed sweep.
+the size of files (RLIMIT_FSIZE), which refuses to write as a full disk does. --folder puts the stores on a small file
+system of your choice, such as a tmpfs, which is then really filled now and then. Whenever the grid is complete, and in
+the end, its records are compared with those of an undisturbed sweep.
 """
 
 import argparse
@@ -58,19 +58,29 @@ def start(store: Path, full: bool) -> subprocess.Popen:
 
 def processes(parent: int) -> list[int]:
     """The process and all of its descendants."""
+    children: dict[int, list[int]] = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            children.setdefault(int(file.read_text().rpartition(")")[2].split()[1]), []).append(int(file.parent.name))
     result = [parent]
     for pid in result:
-        for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
-            try:
-                result += [int(child) for child in tasks.read_text().split()]
-            except OSError:
-                continue
+        result += children.get(pid, [])
     return result
 
 
-def attack(store: Path, undisturbed: Path, kills: int, longest: float, dice: random.Random) -> tuple[dict, dict, set]:
+def fill(ballast: Path) -> None:
+    """Leave no room on the file system of this file."""
+    with contextlib.suppress(OSError), open(ballast, "ab", buffering=0) as out:
+        while out.write(bytes(4096)):
+            pass
+
+
+def attack(
+    store: Path, undisturbed: Path, kills: int, longest: float, dice: random.Random, small: bool
+) -> tuple[dict, dict, set]:
     """Kill so many processes of two writers: what was killed, what was wrong with the stores that were completed on the
-    way, each of which is then removed, and all processes that there were."""
+    way, each of which is then removed, and all processes that there were. small: fill the file system now and then."""
+    ballast = store.parent / "ballast"
     writers, seen, wrong = [None, None], set(), {}
     count = {"parents killed": 0, "workers killed": 0, "full disks": 0, "stores completed": 0}
     while count["parents killed"] + count["workers killed"] < kills:
@@ -85,7 +95,11 @@ def attack(store: Path, undisturbed: Path, kills: int, longest: float, dice: ran
                 full = dice.random() < 0.1
                 count["full disks"] += full
                 writers[i] = start(store, full)
+        if small and dice.random() < 0.2:
+            count["full disks"] += 1
+            fill(ballast)
         time.sleep(dice.uniform(0.1, longest))
+        ballast.unlink(missing_ok=True)
         alive = [processes(writer.pid) for writer in writers if writer.poll() is None]
         seen |= {pid for family in alive for pid in family}
         if alive:
@@ -158,7 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--longest", type=float, default=12.0, help="seconds between two kills, at most")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="where the store is made, such as a small file system")
+    parser.add_argument("--folder", type=Path, help="where the store is made: a small file system, which is filled")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--full", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
@@ -170,7 +184,8 @@ def main(arguments: list[str] | None = None) -> int:
         store, undisturbed = Path(folder) / "store", Path(folder) / "undisturbed"
         work(undisturbed, full=False)
         print(f"undisturbed in {time.monotonic() - began:.0f} s", flush=True)
-        count, wrong, seen = attack(store, undisturbed, given.kills, given.longest, random.Random(given.seed))
+        dice = random.Random(given.seed)
+        count, wrong, seen = attack(store, undisturbed, given.kills, given.longest, dice, given.folder is not None)
         left = orphans(seen)
         print(", ".join(f"{n} {name}" for name, n in count.items()), flush=True)
         work(store, full=False)
