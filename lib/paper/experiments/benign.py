@@ -27,8 +27,8 @@ def benign_margins() -> list[dict]:
 
 
 def benign_widths() -> list[dict]:
-    """One unit to 256, at a dimension so low that there is an error to compare."""
-    return _grid(n=20, p=100, m=(1, 4, 16, 64, 256), seed=BENIGN_SEEDS)
+    """One unit to 1,000, at a dimension so low that there is an error to compare."""
+    return _grid(n=20, p=100, m=(1, 4, 16, 64, 256, 1000), seed=BENIGN_SEEDS)
 
 
 def benign_broken() -> dict[str, list[dict]]:

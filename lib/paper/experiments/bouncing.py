@@ -82,5 +82,5 @@ def edge(preset: str) -> Edge:
     """
     if check_preset(preset) == "smoke":
         return Edge("digits", samples=300, hidden=(32, 32), eta=0.4, rhos=(0.0, 0.05, 0.2), steps=600, every=20)
-    samples, hidden = (500, (100, 100)) if preset == "lite" else (60_000, (1000, 1000, 1000))
-    return Edge("mnist", samples=samples, hidden=hidden, eta=0.1, rhos=(0.0, 0.05, 0.2), steps=600, every=30)
+    samples, hidden, eta = (500, (100, 100), 0.25) if preset == "lite" else (60_000, (1000, 1000, 1000), 0.1)
+    return Edge("mnist", samples=samples, hidden=hidden, eta=eta, rhos=(0.0, 0.05, 0.2), steps=600, every=30)
