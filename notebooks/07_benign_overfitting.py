@@ -154,7 +154,7 @@ plots.save(plots.panels(shown, title=title, axes={"margin": look}, height=4.2), 
 # %% [markdown]
 # ## The width does not matter
 #
-# From one unit to 256, at $n = 20$ and $p = 100$, where there is an error to compare. One unit can take long to reach
+# From one unit to 1,000, at $n = 20$ and $p = 100$, where there is an error to compare. One unit can take long to reach
 # the loss ε, as one side of its activation is nearly flat; it fits all labels much sooner.
 
 # %%
