@@ -104,7 +104,7 @@ def attack(
         seen |= {pid for family in alive for pid in family}
         if alive:
             family = dice.choice(alive)
-            victim = family[0] if dice.random() < 0.5 else dice.choice(family)
+            victim = family[0] if dice.random() < 0.3 or len(family) == 1 else dice.choice(family[1:])
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
                 count["parents killed" if victim == family[0] else "workers killed"] += 1
