@@ -3,6 +3,7 @@
 from lib.paper.claims.claim import Claim
 
 THEOREM = "Frei et al., theorem"
+CONDITION = "the statement itself, with the tolerance that the notebook states"
 TEXTS = {
     "benign-fits": (THEOREM, "Gradient descent fits every label, flipped ones included, to a loss below 1/(2n)"),
     "benign-error": (
@@ -26,4 +27,4 @@ TEXTS = {
     "benign-sam-fits": ("beyond the paper", "SAM still fits every flipped label"),
     "benign-sam-error": ("beyond the paper", "SAM errs less than gradient descent where overfitting is harmful"),
 }
-CLAIMS = {name: Claim(*texts) for name, texts in TEXTS.items()}
+CLAIMS = {name: Claim(*texts, condition=CONDITION) for name, texts in TEXTS.items()}

@@ -3,6 +3,7 @@
 from lib.paper.claims.claim import Claim
 
 QUADRATIC, DRIFT = "Bartlett et al., quadratic", "Bartlett et al., drift"
+CONDITION = "the statement itself, with the tolerance that the notebook states"
 TEXTS = {
     "bounce-ordering": (QUADRATIC, "The thresholds are ordered: β_d ≤ … ≤ β₁ < α_d ≤ … ≤ α₁ = γ₁"),
     "bounce-shrinks": (QUADRATIC, "A component of the gradient shrinks if and only if ‖v‖ > β_i"),
@@ -49,4 +50,4 @@ TEXTS = {
 MISPRINTS = {
     "drift-corrected": "the bound takes B to be the Lipschitz constant of D³ℓ alone; it must bound ‖D³ℓ‖ too",
 }
-CLAIMS = {name: Claim(*texts, misprint=MISPRINTS.get(name, "")) for name, texts in TEXTS.items()}
+CLAIMS = {name: Claim(*texts, condition=CONDITION, misprint=MISPRINTS.get(name, "")) for name, texts in TEXTS.items()}

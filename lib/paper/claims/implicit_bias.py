@@ -3,6 +3,7 @@
 from lib.paper.claims.claim import Claim
 
 OURS, THEOREM_1 = "beyond the paper", "Theorem 1"
+CONDITION = "the statement itself, with the tolerance that the notebook states"
 TEXTS = {
     "bias-thm-3": ("Theorem 3", "Gradient flow ends at the interpolator of least φ_α"),
     "bias-thm-4-printed": ("Theorem 4", "n-SAM ends at the interpolator of least potential at α·exp(−2E), as printed"),
@@ -50,4 +51,4 @@ MISPRINTS = {
     "bias-size-1": "the size is given as d∫L and is 4d∫L",
     "bias-size-n": "the size is given as (d/n)∫L and is 4(d/n)∫L",
 }
-CLAIMS = {name: Claim(*texts, misprint=MISPRINTS.get(name, "")) for name, texts in TEXTS.items()}
+CLAIMS = {name: Claim(*texts, condition=CONDITION, misprint=MISPRINTS.get(name, "")) for name, texts in TEXTS.items()}

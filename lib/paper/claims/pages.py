@@ -13,7 +13,7 @@ from lib.paper.claims.statements import CLAIMS
 
 PRESET = "lite"
 FINDINGS = {
-    "Width": ("3a-fixed-trend", "3a-fixed", "3a-released", "3a-grows"),
+    "Width": ("3a-fixed-trend", "3a-released", "3a-grows"),
     "Convergence": ("1a-linear", "1a-normalized"),
     "Flatness": ("2ab-flatter", "2-zero-loss"),
 }
