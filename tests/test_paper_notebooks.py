@@ -27,7 +27,7 @@ SOURCES = notebooks.sources()
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
-    """The smoke figures of every notebook: those that nbval has just made, under `make test`, which says where they are;
+    """The smoke figures of every notebook: those that nbval has just made, under `make test`, which says where;
     else made as `make figures` makes them."""
     if made := os.environ.get("SMOKE_FIGURES"):
         return paths.ROOT / made
