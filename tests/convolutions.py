@@ -52,7 +52,7 @@ class Convolution(NamedTuple):
 
 def networks() -> set[tuple[Run, int, frozenset[int]]]:
     """A run of each network of each grid, how many of its kind are trained as one network, and the sizes of batches."""
-    found = set()
+    result = set()
     for preset in experiments.PRESETS:
         for grid in experiments.EXPERIMENTS.values():
             runs = [run_of(what) for what in grid(preset)]
@@ -62,18 +62,18 @@ def networks() -> set[tuple[Run, int, frozenset[int]]]:
                 n = run.n_train or data.DATASETS[run.dataset].samples[0]
                 shared = Run(dataset=run.dataset, model=run.model, width=run.width, **run.options)
                 sizes = frozenset({run.batch_size, n % run.batch_size or run.batch_size})
-                found |= {(shared, members, sizes) for members in (len(group), sam) if members}
-    return found
+                result |= {(shared, members, sizes) for members in (len(group), sam) if members}
+    return result
 
 
 def convolutions() -> list[Convolution]:
     """Those of all networks, each once."""
-    found: dict[Convolution, None] = {}
+    result: dict[Convolution, None] = {}
 
     def note(layer, given, _):
         sizes = (layer.in_channels, layer.out_channels), layer.kernel_size, layer.stride, layer.padding
         shape = tuple(given[0].shape)
-        found[Convolution(isinstance(layer, PointwiseConv2d), *sizes, layer.groups, layer.bias is not None, shape)] = (
+        result[Convolution(isinstance(layer, PointwiseConv2d), *sizes, layer.groups, layer.bias is not None, shape)] = (
             None
         )
 
@@ -88,7 +88,7 @@ def convolutions() -> list[Convolution]:
                     layer.register_forward_hook(note)
             for batch in batches:
                 net(torch.empty(batch, members * in_shape[0], *in_shape[1:]))
-    return list(found)
+    return list(result)
 
 
 def smaller(conv: Convolution, most: float) -> Convolution:

@@ -70,15 +70,15 @@ def alone(run: Run) -> tuple:
     return second_epoch(Loop([run], CPU))
 
 
-def differences(found: tuple, runs: list[Run]) -> tuple[torch.Tensor, torch.Tensor]:
+def differences(result: tuple, runs: list[Run]) -> tuple[torch.Tensor, torch.Tensor]:
     """Of `second_epoch` of an engine from that of its runs alone, relative to the size of the network, one a member:
     after one step, and after the epoch. The sums of losses are checked to the same size, and those of hits."""
     expected = [torch.cat(parts) for parts in zip(*map(alone, runs), strict=True)]
-    off = [(a - b).norm(dim=1) / b.norm(dim=1) for a, b in zip(found[:2], expected[:2], strict=True)]
+    off = [(a - b).norm(dim=1) / b.norm(dim=1) for a, b in zip(result[:2], expected[:2], strict=True)]
     exact = runs[0].precision == "float64"
     # In float32 a member of which a ReLU opened otherwise has losses that are off by as much as its weights.
     turned = torch.maximum(*off).double()
     allowed = 1e-10 if exact else 1e-5 + torch.where(turned > 1e-6, turned, 0.0)
-    assert ((found[2] - expected[2]).abs() <= allowed * expected[2].abs()).all()
-    assert torch.equal(found[3], expected[3]) or not exact  # in float32 two outputs may tie
+    assert ((result[2] - expected[2]).abs() <= allowed * expected[2].abs()).all()
+    assert torch.equal(result[3], expected[3]) or not exact  # in float32 two outputs may tie
     return tuple(off)

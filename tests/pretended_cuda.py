@@ -79,7 +79,7 @@ class PretendCUDA:
         return ref is not None and not ref.expired()
 
     @contextlib.contextmanager
-    def told(self):
+    def on_named_device(self):
         """Within this context what is made from nothing is on the device that Python names."""
         before, self.named = self.named, True
         try:
@@ -141,8 +141,8 @@ class _Functions(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if func == torch.Tensor.device.__get__:
             with torch._C.DisableTorchFunction():
-                found = func(*args)
-                return CUDA if cuda.on(args[0]) else found
+                result = func(*args)
+                return CUDA if cuda.on(args[0]) else result
         if func == torch.Tensor.is_cuda.__get__:
             return cuda.on(args[0])
         if func == torch.Tensor.is_cpu.__get__:
@@ -181,11 +181,11 @@ class _Functions(TorchFunctionMode):
                 kwargs["device"] = CPU
                 if func in (torch.tensor, torch.as_tensor):
                     cuda.wait("copy of host data")
-                with cuda.told():
+                with cuda.on_named_device():
                     return cuda.mark(
                         func(*args, **kwargs).clone() if func is torch.as_tensor else func(*args, **kwargs)
                     )
-        with cuda.told() if func in FACTORIES else contextlib.nullcontext():
+        with cuda.on_named_device() if func in FACTORIES else contextlib.nullcontext():
             return func(*args, **kwargs)
 
     def _to(self, t, device, dtype, copy, memory_format=None):

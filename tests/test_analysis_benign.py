@@ -25,12 +25,12 @@ def test_every_flipped_label_is_fitted_and_the_error_is_near_that_of_an_independ
 
 def test_settings_keep_their_order_and_do_not_depend_on_what_is_trained_beside_them(trained):
     settings = [dict(n=20, p=200, m=50, seed=1), dict(n=8, p=30, seed=0, rho=0.1), dict(n=20, p=50, m=50, seed=0)]
-    found = benign.train_all(settings)
-    assert found[["n", "p", "seed"]].to_numpy().tolist() == [[20, 200, 1], [8, 30, 0], [20, 50, 0]]
+    result = benign.train_all(settings)
+    assert result[["n", "p", "seed"]].to_numpy().tolist() == [[20, 200, 1], [8, 30, 0], [20, 50, 0]]
     for row in (0, 2):
-        same = trained[(trained["p"] == found["p"][row]) & (trained["seed"] == found["seed"][row])].iloc[0]
-        assert found["error"][row] == same["error"] and found["steps"][row] == same["steps"]
-        assert found["norm"][row] == pytest.approx(same["norm"], rel=1e-9)
+        same = trained[(trained["p"] == result["p"][row]) & (trained["seed"] == result["seed"][row])].iloc[0]
+        assert result["error"][row] == same["error"] and result["steps"][row] == same["steps"]
+        assert result["norm"][row] == pytest.approx(same["norm"], rel=1e-9)
 
 
 def test_step_size_and_initialization_meet_the_last_assumption():

@@ -35,8 +35,10 @@ def test_the_statements_hold_and_a_wrong_constant_is_seen(problems, monkeypatch)
     known = theory.constants
 
     def wrong(lam, eta, rho):
-        found = known(lam, eta, rho)
-        return found._replace(beta=0.9 * found.beta, alpha=1.1 * found.alpha, b=0.4 * found.b, c=1.01 * found.c)
+        constants = known(lam, eta, rho)
+        return constants._replace(
+            beta=0.9 * constants.beta, alpha=1.1 * constants.alpha, b=0.4 * constants.b, c=1.01 * constants.c
+        )
 
     monkeypatch.setattr(theory, "constants", wrong)
     seen = bouncing.recurrence_checks(problems, 20).set_index("statement")["violations"]

@@ -24,13 +24,13 @@ def test_epochs_to_a_level_and_never():
 
 
 def test_the_level_is_what_all_narrow_seeds_reach_and_the_rest_follows_by_hand():
-    found = analysis.convergence.compare_widths(pandas.DataFrame(NARROW + WIDE))
-    assert (found.widths, found.level, found.narrow, found.wide) == ((1, 4), 0.2, [3, 3], [1, 2])
+    result = analysis.convergence.compare_widths(pandas.DataFrame(NARROW + WIDE))
+    assert (result.widths, result.level, result.narrow, result.wide) == ((1, 4), 0.2, [3, 3], [1, 2])
     spread = (math.log10(3) + math.log10(4) + 0) / 3 / math.sqrt(2)  # two seeds deviate by |difference|/√2
-    assert found.spread == pytest.approx(spread)
+    assert result.spread == pytest.approx(spread)
     narrow = (0 + math.log10(0.5 * 0.4) + math.log10(0.1 * 0.2)) / 6
     wide = (math.log10(0.1 * 0.3) + math.log10(0.05 * 0.2) + math.log10(0.01 * 0.01)) / 6
-    assert found.gap == pytest.approx(narrow - wide)
+    assert result.gap == pytest.approx(narrow - wide)
 
 
 def test_a_width_that_is_missing_or_has_one_seed_is_not_the_widest():

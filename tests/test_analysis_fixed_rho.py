@@ -47,16 +47,18 @@ def test_the_difference_is_welchs():
 def test_every_verdict_can_be_reached(shift, scatter, holds):
     noise = scatter * np.linspace(-1, 1, 8)
     frame = analysis.fixed_rho.fixed_gaps(table({0.25: list(0.1 + noise), 1.0: list(0.1 + shift + noise)}))
-    found = analysis.fixed_rho.larger(frame)
-    assert outcome("3a-fixed", found) is holds
-    assert found.measured.startswith(f"difference {shift:+.3f} points (95% ") and found.measured.count("n = 8") == 2
-    assert analysis.fixed_rho.larger(frame.sample(frac=1, random_state=0)).effect.low == pytest.approx(found.effect.low)
+    result = analysis.fixed_rho.larger(frame)
+    assert outcome("3a-fixed", result) is holds
+    assert result.measured.startswith(f"difference {shift:+.3f} points (95% ") and result.measured.count("n = 8") == 2
+    assert analysis.fixed_rho.larger(frame.sample(frac=1, random_state=0)).effect.low == pytest.approx(
+        result.effect.low
+    )
 
 
 def test_one_seed_or_one_network_tells_nothing():
     for gaps in ({0.25: [0.1], 1.0: [0.4] * 8}, {0.25: [], 1.0: [0.4] * 8}, {0.25: [], 1.0: []}):
-        found = analysis.fixed_rho.larger(analysis.fixed_rho.fixed_gaps(table(gaps)))
-        assert outcome("3a-fixed", found) is None
+        result = analysis.fixed_rho.larger(analysis.fixed_rho.fixed_gaps(table(gaps)))
+        assert outcome("3a-fixed", result) is None
 
 
 def test_the_figure_has_a_dot_for_every_gap_and_their_interval():
@@ -70,8 +72,8 @@ def test_the_figure_has_a_dot_for_every_gap_and_their_interval():
 def test_the_trend_over_networks_is_the_slope_of_their_means():
     gaps = {0.25: [0.0, 0.1], 0.5: [0.1, 0.2], 1.0: [0.2, 0.3], 4.0: [0.5, 0.4]}
     frame = analysis.fixed_rho.fixed_gaps(table(gaps))
-    found = analysis.fixed_rho.trend(frame)
+    result = analysis.fixed_rho.trend(frame)
     means = frame.groupby("parameters")["gap"].mean()
-    assert found.effect.value == pytest.approx(np.polyfit(np.log10(means.index), means, 1)[0])
-    assert found.effect.networks == 4 and outcome("3a-fixed-trend", found) is True
+    assert result.effect.value == pytest.approx(np.polyfit(np.log10(means.index), means, 1)[0])
+    assert result.effect.networks == 4 and outcome("3a-fixed-trend", result) is True
     assert outcome("3a-fixed-trend", analysis.fixed_rho.trend(frame[frame["width"] == 1])) is None

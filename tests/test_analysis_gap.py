@@ -27,8 +27,8 @@ def table(*rows):
     return pandas.DataFrame(rows)
 
 
-def of(found, protocol="paper", reference="SGD"):
-    return found[(found["protocol"] == protocol) & (found["reference"] == reference)]
+def of(result, protocol="paper", reference="SGD"):
+    return result[(result["protocol"] == protocol) & (result["reference"] == reference)]
 
 
 def small():
@@ -44,17 +44,17 @@ def small():
 
 
 def test_the_papers_gap_is_paired_by_seed_at_the_rho_that_is_best_on_average():
-    found = of(analysis.gap.gaps(small()))
-    assert found["seed"].tolist() == [0, 1]
-    assert found["rho"].tolist() == [0.1, 0.1]
-    assert found["gap"].tolist() == pytest.approx([4, 0])
-    assert found["sam"].tolist() == pytest.approx([94, 92])
+    gaps = of(analysis.gap.gaps(small()))
+    assert gaps["seed"].tolist() == [0, 1]
+    assert gaps["rho"].tolist() == [0.1, 0.1]
+    assert gaps["gap"].tolist() == pytest.approx([4, 0])
+    assert gaps["sam"].tolist() == pytest.approx([94, 92])
 
 
 def test_a_left_out_seed_is_judged_at_the_rho_of_the_others():
-    found = of(analysis.gap.gaps(small()), "seeds")
-    assert found["rho"].tolist() == [0.2, 0.1]  # seed 1 alone prefers 0.2, seed 0 alone 0.1
-    assert found["gap"].tolist() == pytest.approx([0, 0])
+    gaps = of(analysis.gap.gaps(small()), "seeds")
+    assert gaps["rho"].tolist() == [0.2, 0.1]  # seed 1 alone prefers 0.2, seed 0 alone 0.1
+    assert gaps["gap"].tolist() == pytest.approx([0, 0])
 
 
 def test_halves_of_the_test_samples_choose_for_each_other():
@@ -63,27 +63,27 @@ def test_halves_of_the_test_samples_choose_for_each_other():
         row(0.95, even=0.98, odd=0.92, rho=0.1),
         row(0.945, even=0.94, odd=0.95, rho=0.2),
     )
-    found = of(analysis.gap.gaps(runs), "samples")
+    gaps = of(analysis.gap.gaps(runs), "samples")
     # the even ones choose 0.1, worth 0.92 on the odd; the odd ones choose 0.2, worth 0.94 on the even
-    assert found["gap"].item() == pytest.approx(100 * ((0.92 - 0.90) + (0.94 - 0.90)) / 2)
-    assert found["rho"].item() == pytest.approx((0.1 * 0.2) ** 0.5)
+    assert gaps["gap"].item() == pytest.approx(100 * ((0.92 - 0.90) + (0.94 - 0.90)) / 2)
+    assert gaps["rho"].item() == pytest.approx((0.1 * 0.2) ** 0.5)
 
 
 def test_one_seed_leaves_none_to_choose_on_and_no_interval():
-    found = analysis.gap.summary(small().query("seed == 0")).set_index("protocol")
-    assert found["seeds"].to_dict() == {"paper": 1, "samples": 1, "seeds": 0, "both": 0}
-    assert found.loc["paper", "gap"] == pytest.approx(4)
-    assert math.isnan(found.loc["paper", "low"])
-    assert math.isnan(found.loc["seeds", "gap"])
+    summary = analysis.gap.summary(small().query("seed == 0")).set_index("protocol")
+    assert summary["seeds"].to_dict() == {"paper": 1, "samples": 1, "seeds": 0, "both": 0}
+    assert summary.loc["paper", "gap"] == pytest.approx(4)
+    assert math.isnan(summary.loc["paper", "low"])
+    assert math.isnan(summary.loc["seeds", "gap"])
 
 
 def test_the_summary_gives_students_interval_over_seeds():
-    found = analysis.gap.summary(small()).set_index("protocol").loc["paper"]
+    summary = analysis.gap.summary(small()).set_index("protocol").loc["paper"]
     wanted = stats.t(df=1, loc=2, scale=np.std([4, 0], ddof=1) / 2**0.5).interval(0.95)
-    assert (found["low"], found["high"]) == pytest.approx(wanted)
-    assert found["error"] == pytest.approx(np.std([4, 0], ddof=1) / 2**0.5)
-    assert (found["missing"], found["diverged"], found["runs"]) == (0, 0, 6)
-    assert found["edge"]  # 0.1 is the smallest that was tried
+    assert (summary["low"], summary["high"]) == pytest.approx(wanted)
+    assert summary["error"] == pytest.approx(np.std([4, 0], ddof=1) / 2**0.5)
+    assert (summary["missing"], summary["diverged"], summary["runs"]) == (0, 0, 6)
+    assert summary["edge"]  # 0.1 is the smallest that was tried
 
 
 @pytest.mark.filterwarnings("error")
@@ -104,9 +104,9 @@ def equal_but_for_rounding():
 def test_over_equal_rhos_all_take_the_mean():
     runs = equal_but_for_rounding()
     assert len({pandas.Series(a).mean() for _, a in runs.query("rho > 0").groupby("rho")["test_accuracy"]}) == 2
-    found = of(analysis.gap.gaps(runs))
-    assert found["rho"].tolist() == pytest.approx([0.1] * 3)  # the geometric mean of 0.05 and 0.2
-    assert found["gap"].tolist() == pytest.approx([-0.005, 0.17, 0.105])
+    gaps = of(analysis.gap.gaps(runs))
+    assert gaps["rho"].tolist() == pytest.approx([0.1] * 3)  # the geometric mean of 0.05 and 0.2
+    assert gaps["gap"].tolist() == pytest.approx([-0.005, 0.17, 0.105])
     assert [cell.tied() for cell in cells(runs)] == [[0.05, 0.2]]
     assert [cell.best() for cell in cells(runs)] == pytest.approx([0.1])
     sam = analysis.gap.chosen(runs).query("method == 'SAM'")
@@ -132,27 +132,27 @@ def test_each_seed_alone_chooses_its_own_best_and_of_equal_ones_the_mean():
 def test_a_rho_at_which_a_run_diverged_cannot_be_chosen_and_the_failure_is_counted():
     runs = small()
     runs.loc[3, ["status", *PARTS.values()]] = ["diverged", math.nan, math.nan, math.nan]
-    found = analysis.gap.summary(runs).set_index("protocol").loc["paper"]
-    assert found["rho"] == pytest.approx(0.2)
-    assert found["gap"] == pytest.approx((0 + 3) / 2)
-    assert found["diverged"] == 1
+    summary = analysis.gap.summary(runs).set_index("protocol").loc["paper"]
+    assert summary["rho"] == pytest.approx(0.2)
+    assert summary["gap"] == pytest.approx((0 + 3) / 2)
+    assert summary["diverged"] == 1
 
 
 def test_a_seed_whose_reference_diverged_has_no_gap():
     runs = small()
     runs.loc[0, ["status", *PARTS.values()]] = ["diverged", math.nan, math.nan, math.nan]
-    found = of(analysis.gap.gaps(runs))
-    assert found["seed"].tolist() == [1]
-    assert found["rho"].item() == 0.2
+    gaps = of(analysis.gap.gaps(runs))
+    assert gaps["seed"].tolist() == [1]
+    assert gaps["rho"].item() == 0.2
 
 
 def test_a_seed_with_a_shorter_search_does_not_count_and_its_runs_are_missing():
     runs = small()
     runs.loc[5, ["status", *PARTS.values()]] = ["missing", math.nan, math.nan, math.nan]
-    found = analysis.gap.summary(runs).set_index("protocol").loc["paper"]
-    assert (found["seeds"], found["missing"], found["rho"]) == (1, 1, pytest.approx(0.1))
-    assert found["gap"] == pytest.approx(4)
-    assert found["complete"]  # the search of the seed that counts
+    summary = analysis.gap.summary(runs).set_index("protocol").loc["paper"]
+    assert (summary["seeds"], summary["missing"], summary["rho"]) == (1, 1, pytest.approx(0.1))
+    assert summary["gap"] == pytest.approx(4)
+    assert summary["complete"]  # the search of the seed that counts
 
 
 def test_a_search_that_lacks_a_rho_for_every_seed_is_not_complete():
@@ -160,20 +160,20 @@ def test_a_search_that_lacks_a_rho_for_every_seed_is_not_complete():
     assert of(analysis.gap.gaps(runs))["complete"].all()
     runs.loc[runs["rho"] == 0.2, ["status", *PARTS.values()]] = ["missing", math.nan, math.nan, math.nan]
     assert not of(analysis.gap.gaps(runs))["complete"].any()
-    found = analysis.gap.summary(runs).set_index("protocol").loc["paper"]
-    assert (found["seeds"], found["missing"], found["searched"], found["complete"]) == (2, 2, 1, False)
+    summary = analysis.gap.summary(runs).set_index("protocol").loc["paper"]
+    assert (summary["seeds"], summary["missing"], summary["searched"], summary["complete"]) == (2, 2, 1, False)
 
 
 def test_seeds_that_have_as_many_but_other_rhos_are_not_mixed_and_their_cell_stays():
     diverged = dict(accuracy=math.nan, status="diverged")
     first = [row(0.90, seed=0), row(0.93, seed=0, rho=0.05), row(**diverged, seed=0, rho=0.1)]
     second = [row(0.90, seed=1), row(0.91, seed=1, rho=0.01), row(0.95, seed=1, rho=0.02)]
-    found = of(analysis.gap.gaps(table(*first, *second)))
-    assert (found["seed"].tolist(), found["rho"].tolist(), found["searched"].tolist()) == ([0], [0.05], [1])
-    assert found["gap"].tolist() == pytest.approx([3])
+    gaps = of(analysis.gap.gaps(table(*first, *second)))
+    assert (gaps["seed"].tolist(), gaps["rho"].tolist(), gaps["searched"].tolist()) == ([0], [0.05], [1])
+    assert gaps["gap"].tolist() == pytest.approx([3])
     third = [row(0.90, seed=2), row(0.93, seed=2, rho=0.01), row(0.92, seed=2, rho=0.02)]
-    found = of(analysis.gap.gaps(table(*first, *second, *third)))  # two seeds share 0.01 and 0.02, one has the others
-    assert (found["seed"].tolist(), found["rho"].tolist(), found["radii"].tolist()) == ([1, 2], [0.02] * 2, [4] * 2)
+    gaps = of(analysis.gap.gaps(table(*first, *second, *third)))  # two seeds share 0.01 and 0.02, one has the others
+    assert (gaps["seed"].tolist(), gaps["rho"].tolist(), gaps["radii"].tolist()) == ([1, 2], [0.02] * 2, [4] * 2)
     fourth = [row(0.90, seed=3), *(row(0.92, seed=3, rho=rho) for rho in (0.01, 0.05, 0.1))]
     assert of(analysis.gap.gaps(table(*first, *second, *third, *fourth)))["seed"].tolist() == [3]  # at most ρ
 
@@ -183,11 +183,11 @@ def test_a_cell_with_nothing_to_compare_is_named_in_the_summary_with_no_number(l
     runs = pandas.concat([small(), small().assign(width=2.0, key=lambda t: t["key"] + "w")], ignore_index=True)
     absent = (runs["width"] == 2) & (runs["optimizer"] == lacking)
     runs.loc[absent, ["status", *PARTS.values()]] = ["missing", math.nan, math.nan, math.nan]
-    found = analysis.gap.summary(runs).query("protocol == 'paper'").set_index("width")
-    assert found["seeds"].to_dict() == {1.0: 2, 2.0: 0}
-    assert found.loc[2.0, "missing"] == absent.sum()
-    assert math.isnan(found.loc[2.0, "gap"])
-    assert found.loc[2.0, "searched"] == 0
+    summary = analysis.gap.summary(runs).query("protocol == 'paper'").set_index("width")
+    assert summary["seeds"].to_dict() == {1.0: 2, 2.0: 0}
+    assert summary.loc[2.0, "missing"] == absent.sum()
+    assert math.isnan(summary.loc[2.0, "gap"])
+    assert summary.loc[2.0, "searched"] == 0
     assert set(analysis.gap.gaps(runs)["width"]) == {1.0}
     assert set(analysis.gap.chosen(runs)["width"]) == {1.0}
 
@@ -211,17 +211,17 @@ def test_an_unknown_column_and_mixed_lengths_are_refused():
 
 def test_sgd_with_twice_the_epochs_is_a_second_reference():
     runs = pandas.concat([small(), table(row(0.93, seed=0, epochs=200), row(0.94, seed=1, epochs=200))])
-    found = of(analysis.gap.gaps(runs), reference="SGD, twice the epochs")
-    assert found["gap"].tolist() == pytest.approx([1, -2])
+    gaps = of(analysis.gap.gaps(runs), reference="SGD, twice the epochs")
+    assert gaps["gap"].tolist() == pytest.approx([1, -2])
     assert of(analysis.gap.gaps(runs))["gap"].tolist() == pytest.approx([4, 0])
 
 
 def test_the_chosen_runs_are_those_the_paper_compares():
     runs = pandas.concat([small(), table(row(0.93, seed=0, epochs=200), row(0.94, seed=1, epochs=200))])
-    found = analysis.gap.chosen(runs)
-    assert found["method"].tolist() == ["SGD"] * 2 + ["SAM"] * 2 + ["SGD, twice the epochs"] * 2  # as they are drawn
-    assert set(found.query("method == 'SAM'")["rho"]) == {0.1}
-    assert set(found["parameters"]) == {266_610}
+    result = analysis.gap.chosen(runs)
+    assert result["method"].tolist() == ["SGD"] * 2 + ["SAM"] * 2 + ["SGD, twice the epochs"] * 2  # as they are drawn
+    assert set(result.query("method == 'SAM'")["rho"]) == {0.1}
+    assert set(result["parameters"]) == {266_610}
 
 
 def test_runs_below_three_times_chance_are_marked_and_stay_in_the_gap():

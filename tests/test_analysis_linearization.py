@@ -74,10 +74,10 @@ def test_a_measurement_takes_its_scores_from_the_row_of_its_run():
     trained = sweep(experiments.vgg_learning_rate("smoke"), train=False)
     trained["test_accuracy"], trained["train_loss"] = [0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.95, 0.7]
     measured = trained[["alpha", "rho", "seed"]].assign(status=["done", "missing", "done", "done"], distance=2.0)
-    found = analysis.linearization.scored(measured.set_index(pandas.Index([7, 8, 9, 10])), trained)
-    assert found["accuracy"].tolist() == pytest.approx([10, 20, 30, 40])
-    assert found["status"].tolist() == ["done", "missing", "not learned", "done"]
-    assert found["swing"].isna().all() and found["distance"].tolist() == [2] * 4
+    result = analysis.linearization.scored(measured.set_index(pandas.Index([7, 8, 9, 10])), trained)
+    assert result["accuracy"].tolist() == pytest.approx([10, 20, 30, 40])
+    assert result["status"].tolist() == ["done", "missing", "not learned", "done"]
+    assert result["swing"].isna().all() and result["distance"].tolist() == [2] * 4
 
 
 def test_runs_are_compared_with_the_tangent_model_of_their_own_seed(runs):
@@ -94,11 +94,11 @@ def test_runs_are_compared_with_the_tangent_model_of_their_own_seed(runs):
 
 def test_exponents_are_those_of_the_distances_and_leave_the_smallest_alpha_out(runs):
     runs.loc[runs["alpha"] == 1, "distance"] = 1e6
-    found = analysis.linearization.distances(runs)
-    assert found.index.tolist() == ["SGD", "SAM, ρ = 0.1"]
-    assert found["exponent of α"].tolist() == pytest.approx([-1, 0])
-    assert found["‖w − w₀‖"].tolist() == pytest.approx([0.003, 0.7])
-    assert math.isnan(found["‖w − w₀‖/ρ"].iloc[0]) and found["‖w − w₀‖/ρ"].iloc[1] == pytest.approx(7)
+    result = analysis.linearization.distances(runs)
+    assert result.index.tolist() == ["SGD", "SAM, ρ = 0.1"]
+    assert result["exponent of α"].tolist() == pytest.approx([-1, 0])
+    assert result["‖w − w₀‖"].tolist() == pytest.approx([0.003, 0.7])
+    assert math.isnan(result["‖w − w₀‖/ρ"].iloc[0]) and result["‖w − w₀‖/ρ"].iloc[1] == pytest.approx(7)
     assert math.isnan(analysis.linearization.distances(runs[runs["alpha"] <= 10])["exponent of α"].iloc[0])
 
 
@@ -139,25 +139,25 @@ AS_MADE = {
 
 
 def test_every_verdict_is_that_of_the_numbers(runs):
-    assert {name: found.holds for name, found in verdicts(runs).items()} == AS_MADE
+    assert {name: finding.holds for name, finding in verdicts(runs).items()} == AS_MADE
 
 
 def test_every_verdict_turns_with_the_numbers(runs):
     """SAM is given SGD's numbers and SGD those of SAM, and a sharpness that moves away ever more."""
     swapped = runs.assign(rho=0.1 - runs["rho"], optimizer=["sam" if rho == 0 else "sgd" for rho in runs["rho"]])
     swapped["sharpness"] = 2 * (1 + swapped["alpha"])
-    found = verdicts(swapped.sort_values(["alpha", "rho", "seed"]), tangent=split(runs, 1000)[0])
+    findings = verdicts(swapped.sort_values(["alpha", "rho", "seed"]), tangent=split(runs, 1000)[0])
     turned = {name: not holds for name, holds in AS_MADE.items()}
     # What must hold of both holds for neither as long as one of them is as before.
     turned |= {"lazy": False, "learned": False}
-    assert {name: one.holds for name, one in found.items()} == turned
+    assert {name: one.holds for name, one in findings.items()} == turned
 
 
 def test_runs_that_have_not_learned_test_nothing_but_that_they_have_not(runs):
-    found = verdicts(runs)
-    dead = {name for name, one in found.items() if one.untested}
+    findings = verdicts(runs)
+    dead = {name for name, one in findings.items() if one.untested}
     assert dead == {"lazy", "never_lazy", "behind", "distance_scales", "fails_on_tangent", "equivalent", "keeps_up"}
-    assert found["behind"].untested == "not learned: SAM, ρ = 0.1 at α = 1000"
+    assert findings["behind"].untested == "not learned: SAM, ρ = 0.1 at α = 1000"
     learned = runs.assign(status="done")
     assert not any(one.untested for one in verdicts(learned).values())
     assert outcome("17a-behind", verdicts(learned)["behind"]) is True  # 60 points, for both seeds
@@ -249,24 +249,24 @@ def test_what_was_measured_is_told_in_numbers(runs):
     runs.loc[first, ["accuracy", "loss", "distance", "stability"]] = [40.0, 0.5, 0.5, 0.6]
     runs.loc[first, "swing"] = 4.0
     runs.loc[(runs["rho"] == 0) & (runs["seed"] == 0), "stability"] = 0.9995
-    told = {name: found.measured for name, found in verdicts(runs).items()}
+    messages = {name: finding.measured for name, finding in verdicts(runs).items()}
     losses = "α²·training loss up to 5, SGD's 0.1"
-    assert told["learned"] == losses
+    assert messages["learned"] == losses
     behind = f"55.0 points behind SGD, where SAM did not learn: {losses}, the best constant answer's 0.9"
-    assert told["behind"] == behind
-    assert told["lazy"] == "activations that training changed: SGD 0.03 ± 0.028 % (n = 2), SAM 50 ± 14 % (n = 2)"
+    assert messages["behind"] == behind
+    assert messages["lazy"] == "activations that training changed: SGD 0.03 ± 0.028 % (n = 2), SAM 50 ± 14 % (n = 2)"
     unlearned = "SAM, ρ = 0.1 has not learned at α = "
     stable = "highest stability at ρ = 0.1 and any α: 0.600; 0 of 8 runs diverged"
-    assert told["never_lazy"] == f"{stable}; {unlearned}1, 10, 100, 1000"
+    assert messages["never_lazy"] == f"{stable}; {unlearned}1, 10, 100, 1000"
     fails = "at radius 0.1 SAM is 55.0 points behind SGD on the tangent model, α²·training loss 2.75"
-    assert told["fails_on_tangent"] == f"{fails} (SGD's 0.1, untrained 1)"
-    assert told["equivalent"].endswith("; α‖w − w₀‖ 600, on the tangent model 0.003")
-    assert told["keeps_up"] == (
+    assert messages["fails_on_tangent"] == f"{fails} (SGD's 0.1, untrained 1)"
+    assert messages["equivalent"].endswith("; α‖w − w₀‖ 600, on the tangent model 0.003")
+    assert messages["keeps_up"] == (
         "activations changed 50 ± 14 % (n = 2), -55.0 points against SGD, α²·training loss 2.75"
     )
-    assert told["distance_scales"].startswith("α to the power -1.00 for SGD, ")
+    assert messages["distance_scales"].startswith("α to the power -1.00 for SGD, ")
     scaled = " for SAM at ρ = 0.1, by 3 values of α from 10 to 1000"
-    assert told["distance_scales"].endswith(f"{scaled}; {unlearned}10, 100, 1000")
+    assert messages["distance_scales"].endswith(f"{scaled}; {unlearned}10, 100, 1000")
     assert analysis.linearization.distances(runs)["swing"].iloc[1] == pytest.approx(6)
     sgd, sam = split(runs, 1000)
     assert analysis.linearization.behind(sam, sgd).measured.startswith(
@@ -283,39 +283,39 @@ def test_both_optimizers_must_be_lazy_and_have_learned(runs):
 
 @pytest.mark.parametrize("status", ["missing", "diverged"])
 def test_a_run_that_is_not_there_leaves_its_verdicts_open_and_is_counted(runs, status):
-    found = verdicts(without(runs, status, alpha=1000, rho=0.1, seed=1))
-    told = {name: (f"1 {status}" in one.measured, one.holds) for name, one in found.items()}
+    findings = verdicts(without(runs, status, alpha=1000, rho=0.1, seed=1))
+    judged = {name: (f"1 {status}" in one.measured, one.holds) for name, one in findings.items()}
     for name in ("lazy", "behind", "learned", "distance_scales", "fails_on_tangent", "equivalent", "keeps_up"):
-        assert told[name] == (True, None), name
-    assert told["near_tangent"] == (False, True) and told["keeps_sharpness"] == (False, True)
+        assert judged[name] == (True, None), name
+    assert judged["near_tangent"] == (False, True) and judged["keeps_sharpness"] == (False, True)
     # That a run diverged says that it did not stay where it was.
-    text, holds, *_ = found["never_lazy"]
+    text, holds, *_ = findings["never_lazy"]
     assert (f"1 of 8 runs {status}" in text, holds) == ((False, None) if status == "missing" else (True, True))
 
 
 def test_nothing_is_said_of_a_large_radius_where_all_diverged_at_the_largest_alpha(runs):
     _, sam = split(without(runs, "diverged", alpha=1000, rho=0.1))
-    told, holds, *_ = analysis.linearization.never_lazy(sam)
-    assert holds is None and told.startswith("highest stability at ρ = 0.1 and any α: 0.400; 2 of 8 runs diverged; ")
-    assert told.endswith("has not learned at α = 1, 10, 100")
+    message, holds, *_ = analysis.linearization.never_lazy(sam)
+    assert holds is None and message.startswith("highest stability at ρ = 0.1 and any α: 0.400; 2 of 8 runs diverged; ")
+    assert message.endswith("has not learned at α = 1, 10, 100")
 
 
 def test_one_seed_is_named(runs):
-    for found in verdicts(grid(seeds=(3,))).values():
-        assert found.measured.endswith(" (1 seed)")
-    assert not any("seed" in found.measured for found in verdicts(runs).values())
+    for finding in verdicts(grid(seeds=(3,))).values():
+        assert finding.measured.endswith(" (1 seed)")
+    assert not any("seed" in finding.measured for finding in verdicts(runs).values())
 
 
 def test_a_sharpness_that_was_not_measured_before_training_leaves_the_claim_open(runs):
     sgd, _ = split(runs)
-    told = analysis.linearization.keeps_sharpness(sgd.assign(start_sharpness=math.nan))
-    assert told.measured == "the sharpness before training is not recorded" and told.holds is None
+    message = analysis.linearization.keeps_sharpness(sgd.assign(start_sharpness=math.nan))
+    assert message.measured == "the sharpness before training is not recorded" and message.holds is None
 
 
 def test_sharpness_may_move_up_or_down_but_ever_less(runs):
     sgd, _ = split(runs)
-    told, holds, *_ = analysis.linearization.keeps_sharpness(sgd)
-    assert holds is True and told.startswith("SGD off its start by a factor of 2.000 at α = 1, 1.100 at α = 10")
+    message, holds, *_ = analysis.linearization.keeps_sharpness(sgd)
+    assert holds is True and message.startswith("SGD off its start by a factor of 2.000 at α = 1, 1.100 at α = 10")
     sgd.loc[sgd["alpha"] == 1000, "sharpness"] = 3.0
     assert analysis.linearization.keeps_sharpness(sgd).holds is False
 
@@ -325,8 +325,8 @@ def test_the_learning_rate_is_the_best_of_its_search_or_not(best, holds):
     search = sweep(experiments.vgg_learning_rate("smoke"), train=False).assign(lr=[0.003, 0.01, 0.03, 0.1])
     search["test_accuracy"] = [0.5 + 0.1 * (lr == best) for lr in search["lr"]]
     search = analysis.linearization.scored(search.assign(status="done", train_loss=[0.1, 0.1, 0.1, 0.95]))
-    told, found, *_ = analysis.linearization.best_learning_rate(search, 0.01)
-    assert found is holds and told.endswith("not learned at η = 0.1 (1 seed)")
+    message, verdict, *_ = analysis.linearization.best_learning_rate(search, 0.01)
+    assert verdict is holds and message.endswith("not learned at η = 0.1 (1 seed)")
     diverged = search.assign(status=["done", "done", "done", "diverged"], accuracy=[50, 60, 50, math.nan])
     assert analysis.linearization.best_learning_rate(diverged, 0.01)[:2] == (
         "50.0% at η = 0.003, 60.0% at η = 0.01, 50.0% at η = 0.03, diverged at η = 0.1 (1 seed)",
@@ -348,8 +348,8 @@ def test_the_learning_rate_is_the_best_of_its_search_or_not(best, holds):
 )
 def test_linearization_makes_sam_no_more_effective_only_if_it_was_before(runs, gains, holds):
     rows = {"alpha": ALPHAS, "gap": gains, "protocol": "samples"}
-    told, found, *_ = analysis.linearization.no_more_effective(pandas.DataFrame(rows).iloc[[2, 0, 3, 1]], runs)
-    assert found is holds and told.startswith(f"best gain over SGD {gains[0]:+.1f} points at α = 1, ")
+    message, verdict, *_ = analysis.linearization.no_more_effective(pandas.DataFrame(rows).iloc[[2, 0, 3, 1]], runs)
+    assert verdict is holds and message.startswith(f"best gain over SGD {gains[0]:+.1f} points at α = 1, ")
     assert (
         analysis.linearization.no_more_effective(pandas.DataFrame(rows), without(runs, "missing", alpha=10)).holds
         is None

@@ -26,11 +26,11 @@ def table():
 
 
 def test_the_rate_with_the_lowest_mean_loss_is_taken_where_two_are_known(table):
-    found = analysis.linearization_rates.at_best_rate(table)
-    rows = found[["alpha", "label", "lr", "learned"]].itertuples(index=False)
+    result = analysis.linearization_rates.at_best_rate(table)
+    rows = result[["alpha", "label", "lr", "learned"]].itertuples(index=False)
     chosen = {(row.alpha, row.label): (row.lr, row.learned) for row in rows}
     assert chosen == {(1, "SGD"): (0.2, True), (30, "SGD"): (0.1, False), (1, "SAM"): (0.1, True)}
-    assert len(found) == 4  # all seeds of a chosen rate
+    assert len(result) == 4  # all seeds of a chosen rate
     shuffled = analysis.linearization_rates.at_best_rate(table.sample(frac=1, random_state=0))
     assert shuffled.sort_values(["alpha", "label", "seed"])["lr"].tolist() == [0.1, 0.2, 0.2, 0.1]
     nothing = analysis.linearization_rates.at_best_rate(table[table["label"] == "none"])

@@ -50,8 +50,8 @@ def test_the_simulation_has_the_gaps_of_the_library():
         even, odd = accuracies[cell, rho, seed] / 100
         row = {"test_accuracy": (even + odd) / 2, "test_accuracy_even": even, "test_accuracy_odd": odd}
         rows.append({**run.as_dict(), "key": run.key, "status": "done"} | row)
-    found = analysis.gap.gaps(pandas.DataFrame(rows, columns=COLUMNS)).query("protocol == 'both'")
-    wide = found.pivot_table(index="width", columns="seed", values="gap")
+    gaps = analysis.gap.gaps(pandas.DataFrame(rows, columns=COLUMNS)).query("protocol == 'both'")
+    wide = gaps.pivot_table(index="width", columns="seed", values="gap")
     assert wide.to_numpy() == pytest.approx(unbiased(accuracies[None])[0])
 
 
@@ -73,8 +73,8 @@ SLOPE = analysis.effects.slope_weights(10.0 ** np.arange(CELLS))
 @pytest.mark.parametrize(("luck", "means", "slopes"), TOLD)
 def test_intervals_cover_zero_as_often_as_is_told(luck, means, slopes):
     gaps = unbiased(sweeps(SWEEPS, luck))
-    for weights, told in ((np.full(CELLS, 1 / CELLS), means), (SLOPE, slopes)):
-        assert [round(float(of(gaps, weights).mean()), 2) for of in (pooled, by_seed)] == list(told)
+    for weights, expected in ((np.full(CELLS, 1 / CELLS), means), (SLOPE, slopes)):
+        assert [round(float(of(gaps, weights).mean()), 2) for of in (pooled, by_seed)] == list(expected)
 
 
 def test_the_simulation_has_the_intervals_of_the_library():
@@ -90,5 +90,5 @@ def test_what_is_told_of_it_is_this():
     page = " ".join((paths.ROOT / "docs" / "statistics.md").read_text(encoding="utf-8").split())
     for column in (1, 2):
         for way in (0, 1):
-            shares = [f"{100 * told[column][way]:.0f}" for told in TOLD]
+            shares = [f"{100 * row[column][way]:.0f}" for row in TOLD]
             assert f"{', '.join(shares[:2])} and {shares[2]}%" in page

@@ -16,8 +16,8 @@ def test_the_best_epoch_is_taken_from_the_curves_of_records(tmp_path):
     ]
     table = sweep([*runs, runs[0].but(seed=9)], store=tmp_path, device="cpu", progress=False)
     table = sweep([*runs, runs[0].but(seed=10)], store=tmp_path, train=False)
-    found = analysis.reported.best_epoch(table)
-    for row, before in zip(found.itertuples(), table.itertuples(), strict=True):
+    result = analysis.reported.best_epoch(table)
+    for row, before in zip(result.itertuples(), table.itertuples(), strict=True):
         if before.status == "done":
             seen = [a for a in before.curves["test_accuracy"] if a is not None]
             assert row.test_accuracy == pytest.approx(max(seen)) and row.test_accuracy >= before.test_accuracy
@@ -35,14 +35,14 @@ def test_readings_are_of_the_networks_and_seeds_that_both_settings_have(tmp_path
     ]
     released = [run.but(standardize=False, initialization="lecun") for run in text if run.seed == 0]
     tables = [sweep(runs, store=tmp_path, device="cpu", progress=False) for runs in (text, released)]
-    found = analysis.reported.readings(*tables).set_index("setting")
-    assert found.index.tolist() == [
+    result = analysis.reported.readings(*tables).set_index("setting")
+    assert result.index.tolist() == [
         f"{s}, {e} epoch" for s in ("Appendix A", "released code") for e in ("last", "best")
     ]
-    assert set(found["seed"]) == {0}
+    assert set(result["seed"]) == {0}
     sgd, sam = (tables[1]["curves"][i]["test_accuracy"] for i in (0, 1))
-    assert found["gap"]["released code, best epoch"] == pytest.approx(100 * (max(sam) - max(sgd)))
-    assert found["gap"]["released code, last epoch"] == pytest.approx(100 * (sam[-1] - sgd[-1]))
+    assert result["gap"]["released code, best epoch"] == pytest.approx(100 * (max(sam) - max(sgd)))
+    assert result["gap"]["released code, last epoch"] == pytest.approx(100 * (sam[-1] - sgd[-1]))
     missing = sweep([run.but(seed=5) for run in released], store=tmp_path, train=False)
     empty = analysis.reported.readings(tables[0], missing)
     assert empty.empty and "setting" in empty

@@ -42,18 +42,18 @@ def growing(run):
 
 
 def test_gaps_have_the_dense_network_once_under_its_own_name():
-    found = analysis.sparsity.sparse_gaps(table(growing)).query("protocol == 'paper'")
+    gaps = analysis.sparsity.sparse_gaps(table(growing)).query("protocol == 'paper'")
     for pruner, removed in {"dense": [0], "random": [50, 80], "snip": [50, 80]}.items():
-        line = found[found["pruner"] == pruner]
+        line = gaps[gaps["pruner"] == pruner]
         assert sorted(line["removed"]) == sorted(removed * 3)  # once a seed
         expected = 1 + 5 * line["sparsity"] * (pruner == "snip")
         assert line["gap"].to_numpy() == pytest.approx(expected.to_numpy())
-    assert set(found["label"]) == {"0%", "50%", "80%"}
+    assert set(gaps["label"]) == {"0%", "50%", "80%"}
 
 
 def test_a_gap_that_grows_with_the_sparsity_has_a_trend_and_one_that_does_not_has_none():
-    found = analysis.sparsity.sparse_gaps(table(growing))
-    snip, random = (analysis.sparsity.trend(found, pruner) for pruner in ("snip", "random"))
+    gaps = analysis.sparsity.sparse_gaps(table(growing))
+    snip, random = (analysis.sparsity.trend(gaps, pruner) for pruner in ("snip", "random"))
     assert snip.tau == 1 and snip.p_grows == pytest.approx((1 / 6) ** 3)  # of 3! orders a seed, one is this
     assert snip.slope == pytest.approx(0.05)  # points a percent
     assert abs(random.slope) < 1e-9
@@ -61,9 +61,9 @@ def test_a_gap_that_grows_with_the_sparsity_has_a_trend_and_one_that_does_not_ha
 
 def test_a_cell_that_is_not_complete_chooses_no_radius_and_has_no_trend():
     partly = table(growing, missing=lambda run: run.pruner == "snip" and run.rho == 0.1 and run.width == 0.4)
-    found = analysis.sparsity_rho.choices(partly)
-    assert set(found[found["pruner"] == "snip"]["label"]) == {"50%"}
-    assert set(found[found["pruner"] == "dense"]["label"]) == {"0%"}
+    choices = analysis.sparsity_rho.choices(partly)
+    assert set(choices[choices["pruner"] == "snip"]["label"]) == {"50%"}
+    assert set(choices[choices["pruner"] == "dense"]["label"]) == {"0%"}
     assert analysis.sparsity.trend(analysis.sparsity.sparse_gaps(partly), "snip").cells == 2
 
 
@@ -105,62 +105,64 @@ def test_growth_is_judged_where_there_are_two_seeds_and_all_runs_have_records(se
     assert outcome("15-grows", analysis.sparsity.grows(down, "snip")) is (False if holds else None)
 
 
-def diverged(found, **fields):
+def diverged(result, **fields):
     """The table, with these runs diverged."""
-    which = (found[list(fields)] == pandas.Series(fields)).all(axis=1)
-    found.loc[which, "status"] = "diverged"
-    found.loc[which, ["test_accuracy", "test_accuracy_even", "test_accuracy_odd"]] = math.nan
-    return found
+    chosen = (result[list(fields)] == pandas.Series(fields)).all(axis=1)
+    result.loc[chosen, "status"] = "diverged"
+    result.loc[chosen, ["test_accuracy", "test_accuracy_even", "test_accuracy_odd"]] = math.nan
+    return result
 
 
 def test_a_radius_at_which_sam_diverged_holds_no_verdict_up_and_a_network_without_a_seed_does():
-    found = analysis.sparsity.grows(diverged(table(growing), rho=0.1, pruner="snip"), "snip")
-    assert outcome("15-grows", found) is True
-    found = analysis.sparsity.grows(diverged(table(growing), rho=0, pruner="snip", width=0.4), "snip")
-    assert outcome("15-grows", found) is None
-    assert found.measured.endswith("not complete: 1 of 3 networks (3 diverged of the 36 runs that would tell)")
+    finding = analysis.sparsity.grows(diverged(table(growing), rho=0.1, pruner="snip"), "snip")
+    assert outcome("15-grows", finding) is True
+    finding = analysis.sparsity.grows(diverged(table(growing), rho=0, pruner="snip", width=0.4), "snip")
+    assert outcome("15-grows", finding) is None
+    assert finding.measured.endswith("not complete: 1 of 3 networks (3 diverged of the 36 runs that would tell)")
 
 
 def test_what_diverged_is_told_beside_every_verdict():
     lost = diverged(table(growing), rho=0.1, pruner="snip", width=0.4, seed=2)
-    for told, *_ in (
+    for message, *_ in (
         analysis.sparsity.grows(lost, "snip"),
         analysis.sparsity.clearer(lost),
         analysis.sparsity_rho.varies(lost),
     ):
-        assert "; 1 diverged of the " in told and told.endswith(" runs that would tell")
+        assert "; 1 diverged of the " in message and message.endswith(" runs that would tell")
     structured = diverged(table(growing, networks=STRUCTURED), rho=0.1, pruner="2:4", seed=2)
     assert analysis.sparsity.structured(structured).measured.endswith("; 1 diverged of the 36 runs that would tell")
 
 
 def test_what_is_not_complete_is_counted_with_the_runs_that_are_missing():
     one_seed = table(growing, missing=lambda run: run.seed > 0)
-    told = "not complete: 3 of 3 networks (24 missing of the 36 runs that would tell)"
+    message = "not complete: 3 of 3 networks (24 missing of the 36 runs that would tell)"
     unbiased, paper = analysis.sparsity.described(one_seed, "snip").split("; with ρ chosen as in the paper: ")
     assert unbiased == "no network has a complete search of two seeds"
-    assert paper.startswith("+1.00 points at 0%, +3.50 points at 50%, +5.00 points at 80%; ") and paper.endswith(told)
+    assert paper.startswith("+1.00 points at 0%, +3.50 points at 50%, +5.00 points at 80%; ") and paper.endswith(
+        message
+    )
     only_dense = analysis.sparsity.described(table(growing, missing=lambda run: run.sparsity > 0))
     one = "+1.00 points at 0%; no seed is in two of these networks"
-    told = "not complete: 2 of 3 networks (24 missing of the 36 runs that would tell)"
-    assert only_dense == f"{one}; with ρ chosen as in the paper: {one}; {told}"
+    message = "not complete: 2 of 3 networks (24 missing of the 36 runs that would tell)"
+    assert only_dense == f"{one}; with ρ chosen as in the paper: {one}; {message}"
     assert "not complete" not in analysis.sparsity.described(table(growing, (0,)))
     assert "not complete: 5 of 5 networks" in analysis.sparsity_rho.varies(one_seed).measured
-    told = analysis.sparsity_rho.varies(table(growing, (0,))).measured
-    assert "fewer than two seeds" in told and "not complete" not in told
+    message = analysis.sparsity_rho.varies(table(growing, (0,))).measured
+    assert "fewer than two seeds" in message and "not complete" not in message
 
 
 def test_the_trend_is_told_with_its_slope_and_interval():
     # The seeds' slopes are 0.05 points a percent times 0.9, 1 and 1.1: Student's 95% interval of three is 4.303·s/√3.
-    found = table(lambda r: 0.8 + (0.01 * (1 + 5 * r.sparsity * (0.9 + 0.1 * r.seed)) if r.rho == 0.05 else 0))
-    told = analysis.sparsity.described(found)
+    runs = table(lambda r: 0.8 + (0.01 * (1 + 5 * r.sparsity * (0.9 + 0.1 * r.seed)) if r.rho == 0.05 else 0))
+    message = analysis.sparsity.described(runs)
     slope = (
         "; +0.5 points for every 10% removed (95% +0.38 to +0.62), τ = 1.00, p = 0.0046 (smallest possible 0.0046), "
     )
-    assert told.count(slope) == 2  # by both protocols
+    assert message.count(slope) == 2  # by both protocols
     # Where ρ is another on odd samples than on even ones, what is chosen on one half is worth nothing on the other.
-    odd = found["rho"] == 0.05
-    found.loc[odd, "test_accuracy_odd"], found.loc[found["rho"] == 0.1, "test_accuracy_odd"] = 0.8, 0.81
-    unbiased, paper = analysis.sparsity.described(found).split("; with ρ chosen as in the paper: ")
+    odd = runs["rho"] == 0.05
+    runs.loc[odd, "test_accuracy_odd"], runs.loc[runs["rho"] == 0.1, "test_accuracy_odd"] = 0.8, 0.81
+    unbiased, paper = analysis.sparsity.described(runs).split("; with ρ chosen as in the paper: ")
     assert slope in f"; {paper}" and "+0.00 points at 80%" in unbiased
 
 
@@ -171,13 +173,13 @@ def test_networks_sparser_than_those_of_the_paper_are_told_but_not_judged():
         return 0.8 + (0.01 * (2 if run.sparsity > 0.9 else 1 + 5 * run.sparsity) if run.rho == 0.05 else 0)
 
     networks = [*NETWORKS[:3], sparser]
-    found = table(then_falls, networks=networks)
-    told = analysis.sparsity.grows(found).measured
-    assert outcome("15-grows", analysis.sparsity.grows(found)) is True
-    assert analysis.sparsity.trend(analysis.sparsity.sparse_gaps(found), "random").cells == 3
-    assert told.count("+2.00 points at 98%; +0.5 points for every 10% removed") == 2  # by both protocols
-    assert "τ = 1.00" in told.split("; up to 98%: ")[0]
-    assert "τ = 0.33" in told.split("; up to 98%: ")[1]  # of six pairs four rise and two fall
+    runs = table(then_falls, networks=networks)
+    sentence = analysis.sparsity.grows(runs).measured
+    assert outcome("15-grows", analysis.sparsity.grows(runs)) is True
+    assert analysis.sparsity.trend(analysis.sparsity.sparse_gaps(runs), "random").cells == 3
+    assert sentence.count("+2.00 points at 98%; +0.5 points for every 10% removed") == 2  # by both protocols
+    assert "τ = 1.00" in sentence.split("; up to 98%: ")[0]
+    assert "τ = 0.33" in sentence.split("; up to 98%: ")[1]  # of six pairs four rise and two fall
     without = analysis.sparsity.grows(table(then_falls, missing=absent(width=0.8), networks=networks))
     assert outcome("15-grows", without) is True
 
@@ -191,11 +193,11 @@ def test_networks_sparser_than_those_of_the_paper_decide_on_no_radius_and_no_adv
         return 0.8 - worse - abs(run.rho - (0.1 if run.sparsity > 0.95 else 0.05)) * (run.rho > 0)
 
     for missing in (nothing, absent(width=0.8)):
-        found = table(other, missing=missing, networks=networks)
-        radii = analysis.sparsity_rho.varies(found)
+        runs = table(other, missing=missing, networks=networks)
+        radii = analysis.sparsity_rho.varies(runs)
         assert outcome("8-same", radii) is True and outcome("16-pattern", radii) is False
-        assert analysis.sparsity.advantage(found)["points"].tolist() == pytest.approx([1, 1])
-        assert outcome("6-better-mlp", analysis.sparsity.better(analysis.sparsity.advantage(found))) is True
+        assert analysis.sparsity.advantage(runs)["points"].tolist() == pytest.approx([1, 1])
+        assert outcome("6-better-mlp", analysis.sparsity.better(analysis.sparsity.advantage(runs))) is True
 
 
 @pytest.mark.parametrize(
@@ -236,12 +238,12 @@ def rising(random, snip, scatter=0.0):
     ],
 )
 def test_snip_is_clearer_where_its_slope_is_surely_the_larger_and_growth(random, snip, holds):
-    found = analysis.sparsity.clearer(table(rising(random, snip)))
-    assert outcome("15-snip", found) is holds
+    finding = analysis.sparsity.clearer(table(rising(random, snip)))
+    assert outcome("15-snip", finding) is holds
     slopes = [0.1 * (snip - random) * (1 + 0.1 * seed) for seed in (0, 1, 2)]
     more = analysis.sparsity.steeper(analysis.sparsity.sparse_gaps(table(rising(random, snip))))
     assert more.value == pytest.approx(np.mean(slopes))
-    assert f"SNIP's slope minus that of random masks {more}; " in found.measured
+    assert f"SNIP's slope minus that of random masks {more}; " in finding.measured
 
 
 def test_by_chance_snip_is_rarely_clearer_and_a_slope_twice_as_large_is_found():
@@ -292,8 +294,8 @@ def ahead(run):
 
 
 def judged_better(*tables):
-    found = analysis.sparsity.better(pandas.concat([analysis.sparsity.advantage(one) for one in tables]))
-    return outcome("6-better", found)
+    finding = analysis.sparsity.better(pandas.concat([analysis.sparsity.advantage(one) for one in tables]))
+    return outcome("6-better", finding)
 
 
 def test_large_sparse_networks_are_better_only_if_every_family_is_there():
@@ -323,27 +325,29 @@ def test_one_complete_family_that_is_surely_worse_refutes_it_whatever_others_lac
 def test_rows_that_tell_nothing_are_named_with_their_reason():
     tables = (table(ahead), table(ahead, missing=absent(pruner="snip", seed=1)), table(ahead, seeds=(0,)))
     rows = [analysis.sparsity.advantage(one).assign(network=name) for name, one in zip("ABC", tables, strict=True)]
-    told = analysis.sparsity.better(pandas.concat(rows)).measured
-    assert told.startswith("the 95% interval is above zero in 4 of 6 cases, below in 0; A, random +1.01 points (+0.9")
-    assert "; A, snip +1.01" in told and "; B, random +1.01" in told and "; C" not in told
-    assert told.count("): +1.01 at 50%, +1.01 at 80%; ") == 4
-    assert told.endswith("; 1 of 6 cases are not complete")
+    sentence = analysis.sparsity.better(pandas.concat(rows)).measured
+    assert sentence.startswith(
+        "the 95% interval is above zero in 4 of 6 cases, below in 0; A, random +1.01 points (+0.9"
+    )
+    assert "; A, snip +1.01" in sentence and "; B, random +1.01" in sentence and "; C" not in sentence
+    assert sentence.count("): +1.01 at 50%, +1.01 at 80%; ") == 4
+    assert sentence.endswith("; 1 of 6 cases are not complete")
 
 
 def test_the_advantage_is_a_mean_over_complete_networks_and_their_seeds():
     partly = table(ahead, missing=lambda run: run.pruner == "snip" and run.width == 0.4 and run.rho == 0.1)
-    found = analysis.sparsity.advantage(partly).set_index("pruner")
-    assert found[["cells", "lacking"]].to_numpy().tolist() == [[2, 0], [1, 1]]
-    assert found["points"].to_numpy() == pytest.approx([1 + 0.01 * 0.65, 1 + 0.01 * 0.5])
+    advantages = analysis.sparsity.advantage(partly).set_index("pruner")
+    assert advantages[["cells", "lacking"]].to_numpy().tolist() == [[2, 0], [1, 1]]
+    assert advantages["points"].to_numpy() == pytest.approx([1 + 0.01 * 0.65, 1 + 0.01 * 0.5])
 
 
 def test_the_advantage_is_told_on_either_half_of_the_test_samples():
-    found = table(ahead)
-    found.loc[(found["sparsity"] > 0) & (found["optimizer"] == "sgd"), "test_accuracy_odd"] -= 0.01
-    halves = analysis.sparsity.advantage(found)[["points", "even", "odd"]].to_numpy()
+    runs = table(ahead)
+    runs.loc[(runs["sparsity"] > 0) & (runs["optimizer"] == "sgd"), "test_accuracy_odd"] -= 0.01
+    halves = analysis.sparsity.advantage(runs)[["points", "even", "odd"]].to_numpy()
     assert halves == pytest.approx(np.array([[1.0065, 1.0065, 0.0065]] * 2))
-    told = analysis.sparsity.better(analysis.sparsity.advantage(found)).measured
-    assert told.count("; +1.01 on even and +0.01 on odd test samples") == 2
+    sentence = analysis.sparsity.better(analysis.sparsity.advantage(runs)).measured
+    assert sentence.count("; +1.01 on even and +0.01 on odd test samples") == 2
 
 
 STRUCTURED = [DENSE.but(width=0.2, sparsity=0.5, pruner=pruner) for pruner in ("2:4", "random", "snip")]
@@ -358,28 +362,28 @@ def test_patterns_are_judged_where_all_networks_are_complete():
     assert judged(growing, (0,)) is None
     without, only = NETWORKS[1:4], STRUCTURED[:1]
     for networks in (without, only):
-        found = analysis.sparsity.structured(table(growing, networks=networks))
-        assert found.effect is None and found.measured == "no network with a pattern, or none without"
+        finding = analysis.sparsity.structured(table(growing, networks=networks))
+        assert finding.effect is None and finding.measured == "no network with a pattern, or none without"
     for pruner in ("2:4", "random"):
         assert judged(growing, (0, 1, 2), absent(pruner=pruner)) is None
         assert judged(growing, (0, 1, 2), absent(pruner=pruner, rho=0.1)) is None
 
 
 def test_trainability_is_how_much_lower_snips_training_loss_is():
-    found = table(growing)
-    found["train_loss"] = [0.1 if pruner == "random" else 0.01 for pruner in found["pruner"]]
-    found.loc[found["optimizer"] == "sam", "train_loss"] = 5.0  # of SGD alone
-    effect = analysis.sparsity.trainable(found).effect
-    assert effect.value == pytest.approx(1) and outcome("6-trainable", analysis.sparsity.trainable(found)) is True
-    assert outcome("6-trainable", analysis.sparsity.trainable(found.assign(train_loss=0.1))) is False
+    runs = table(growing)
+    runs["train_loss"] = [0.1 if pruner == "random" else 0.01 for pruner in runs["pruner"]]
+    runs.loc[runs["optimizer"] == "sam", "train_loss"] = 5.0  # of SGD alone
+    effect = analysis.sparsity.trainable(runs).effect
+    assert effect.value == pytest.approx(1) and outcome("6-trainable", analysis.sparsity.trainable(runs)) is True
+    assert outcome("6-trainable", analysis.sparsity.trainable(runs.assign(train_loss=0.1))) is False
     assert outcome("6-trainable", analysis.sparsity.trainable(table(growing, missing=absent(pruner="snip")))) is None
 
 
 def test_the_gap_of_sparse_networks_is_compared_with_that_of_their_dense_parents():
     parents = table(growing, networks=[DENSE.but(width=0.2), DENSE.but(width=0.4)])  # 1 point
-    found = analysis.sparsity.restores(table(growing), parents)
+    finding = analysis.sparsity.restores(table(growing), parents)
     # Random masks 1 point, SNIP 1 + 5·sparsity, the mean of both: 0.5·(1 + 3.5) − 1 and 0.5·(1 + 5) − 1.
-    assert found.effect.value == pytest.approx((1.25 + 2.0) / 2) and "widths 0.2, 0.4" in found.measured
-    assert outcome("6-restores", found) is False
+    assert finding.effect.value == pytest.approx((1.25 + 2.0) / 2) and "widths 0.2, 0.4" in finding.measured
+    assert outcome("6-restores", finding) is False
     same = table(lambda run: growing(run.but(pruner="random")))
     assert outcome("6-restores", analysis.sparsity.restores(same, parents)) is True

@@ -23,21 +23,21 @@ def test_of_an_outline_all_operations_of_the_real_network_are_counted_and_half_o
     outline = models.outline(name, width=width, in_shape=shape, classes=10)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, *shape))
-    found = analysis.sparsity_cost.multiplications(outline, shape)
-    assert list(found) == list(masking.prunable(model))
-    assert 2 * sum(found.values()) == counter.get_total_flops()
+    counts = analysis.sparsity_cost.multiplications(outline, shape)
+    assert list(counts) == list(masking.prunable(model))
+    assert 2 * sum(counts.values()) == counter.get_total_flops()
 
 
 def test_a_linear_layer_uses_each_weight_once_and_a_convolution_once_a_position():
-    found = analysis.sparsity_cost.multiplications(
+    counts = analysis.sparsity_cost.multiplications(
         models.outline("mlp", width=1, in_shape=(1, 28, 28), classes=10), (1, 28, 28)
     )
-    assert list(found.values()) == [784 * 300, 300 * 100, 100 * 10]
-    found = analysis.sparsity_cost.multiplications(
+    assert list(counts.values()) == [784 * 300, 300 * 100, 100 * 10]
+    counts = analysis.sparsity_cost.multiplications(
         models.outline("resnet18", width=4, in_shape=(3, 32, 32), classes=10), (3, 32, 32)
     )
-    assert found["0.weight"] == 32 * 32 * 4 * 3 * 9 and found["13.weight"] == 32 * 10
-    assert found["5.downsample.0.weight"] == 16 * 16 * 8 * 4 and found["5.conv1.weight"] == 16 * 16 * 8 * 4 * 9
+    assert counts["0.weight"] == 32 * 32 * 4 * 3 * 9 and counts["13.weight"] == 32 * 10
+    assert counts["5.downsample.0.weight"] == 16 * 16 * 8 * 4 and counts["5.conv1.weight"] == 16 * 16 * 8 * 4 * 9
 
 
 @pytest.mark.parametrize(
@@ -73,24 +73,24 @@ def table(tmp_path_factory):
 
 
 def test_layers_come_once_a_mask_with_what_it_keeps_and_none_is_invented(table):
-    found = analysis.sparsity_cost.layers(table)
-    assert len(found) == 4 * 3
-    dense, random, snip, pattern = (part for _, part in found.groupby(["sparsity", "pruner"], sort=False))
+    result = analysis.sparsity_cost.layers(table)
+    assert len(result) == 4 * 3
+    dense, random, snip, pattern = (part for _, part in result.groupby(["sparsity", "pruner"], sort=False))
     assert dense["weights"].tolist() == dense["kept"].tolist() == [64 * 60, 60 * 20, 20 * 10]
     assert random["kept"].tolist() == [768, 240, 40]
     assert snip["kept"].sum() == round(0.2 * 5240) and snip["share"].nunique() == 3
     assert pattern["share"].tolist() == [0.5] * 3
     networks = [RUN, RUN.but(sparsity=0.8), RUN.but(sparsity=0.8, pruner="snip"), RUN.but(sparsity=0.5, pruner="2:4")]
-    assert list(dict.fromkeys(found["key"])) == [run.key for run in networks]
-    assert list(dict.fromkeys(found["pruner"])) == ["dense", "random", "snip", "2:4"]
-    assert (found["dense"] == found["weights"]).all() and (found["counted"] == found["kept"]).all()
+    assert list(dict.fromkeys(result["key"])) == [run.key for run in networks]
+    assert list(dict.fromkeys(result["pruner"])) == ["dense", "random", "snip", "2:4"]
+    assert (result["dense"] == result["weights"]).all() and (result["counted"] == result["kept"]).all()
 
 
 def test_networks_count_what_is_kept_and_what_is_executed(table):
-    found = analysis.sparsity_cost.networks(table).set_index("pruner")
-    dense = found.loc["dense"]
+    networks = analysis.sparsity_cost.networks(table).set_index("pruner")
+    dense = networks.loc["dense"]
     assert dense["dense"] == dense["counted"] == dense["executed"] == 5240
-    random, pattern = found.loc["random"], found.loc["2:4"]
+    random, pattern = networks.loc["random"], networks.loc["2:4"]
     assert (random["counted"], random["executed"]) == (1048, 5240)
     assert (pattern["counted"], pattern["executed"]) == (2620, 2620)
 
@@ -101,9 +101,9 @@ def test_without_a_record_there_are_no_networks(table):
 
 
 def test_products_are_timed_by_every_kernel_and_a_smaller_one_takes_less():
-    found = analysis.sparsity_cost.product_seconds(1024, 1024, 1 / 16, batch=256, repeats=5)
-    assert isinstance(found, pandas.Series) and (found > 0).all()
-    assert found["small dense"] < found["dense"]
+    result = analysis.sparsity_cost.product_seconds(1024, 1024, 1 / 16, batch=256, repeats=5)
+    assert isinstance(result, pandas.Series) and (result > 0).all()
+    assert result["small dense"] < result["dense"]
 
 
 def test_products_are_timed_on_one_thread_and_the_others_come_back():
@@ -127,11 +127,11 @@ def times(**columns):
     [([3.0, 2.0], True), ([8.0, 2.0], False), ([8.0, 6.0], False), ([3.5, 2.0], None), ([4.5, 2.0], None)],
 )
 def test_sparsity_saves_time_where_sparse_rows_beat_the_parent_at_every_sparsity(rows, holds):
-    found = analysis.sparsity_cost.relieves(times(**{"sparse rows": rows}))
-    told = found.measured
-    assert found.holds is holds and bool(found.undecided) == (holds is None)
-    assert "timed while this was computed, on one core of " in told
-    assert f"{rows[0] / 4:.2g} at half, {rows[1] / 4:.2g} at most" in told and f"to {rows[0]:.2g}" in told
+    finding = analysis.sparsity_cost.relieves(times(**{"sparse rows": rows}))
+    sentence = finding.measured
+    assert finding.holds is holds and bool(finding.undecided) == (holds is None)
+    assert "timed while this was computed, on one core of " in sentence
+    assert f"{rows[0] / 4:.2g} at half, {rows[1] / 4:.2g} at most" in sentence and f"to {rows[0]:.2g}" in sentence
 
 
 def test_a_pattern_pays_for_inputs_that_are_filled_up():
@@ -139,8 +139,8 @@ def test_a_pattern_pays_for_inputs_that_are_filled_up():
     outline = models.outline("mlp", width=0.5, in_shape=(1, 28, 28), classes=10)
     kept = dict(zip(masking.prunable(outline), (58_800, 3_800, 260), strict=True))  # of 150 and of 50 inputs 76 and 26
     row = {**run.as_dict(), "status": "done", "provenance": {"kept": kept}}
-    found = analysis.sparsity_cost.networks(pandas.DataFrame([row])).iloc[0]
-    assert (found["dense"], found["counted"], found["executed"]) == (125_600, 62_860, 62_860)
+    networks = analysis.sparsity_cost.networks(pandas.DataFrame([row])).iloc[0]
+    assert (networks["dense"], networks["counted"], networks["executed"]) == (125_600, 62_860, 62_860)
     row |= {"pruner": "random"}
     assert analysis.sparsity_cost.networks(pandas.DataFrame([row])).iloc[0]["executed"] == 125_600
 
@@ -160,8 +160,8 @@ def test_a_forward_pass_is_measured_layer_by_layer_by_the_faster_kernel(table, m
         return pandas.Series({"dense": 2.0, "masked": 9.0, "sparse rows": 1.0 if kept < 0.4 else 3.0, "small dense": 0})
 
     monkeypatch.setattr(analysis.sparsity_cost, "product_seconds", seconds)
-    found = analysis.sparsity_cost.measured(table).set_index("pruner")["measured"]
-    assert found["dense"] == found["2:4"] == 6 and found["random"] == 3
+    result = analysis.sparsity_cost.measured(table).set_index("pruner")["measured"]
+    assert result["dense"] == result["2:4"] == 6 and result["random"] == 3
     assert (64, 60, 0.2) in asked and (20, 10, 0.5) in asked
 
 

@@ -15,12 +15,12 @@ from lib.paper.analysis.sparsity_networks import CELL
 
 def test_the_radius_depends_on_the_network_where_every_seed_says_so():
     best = {(0.1, "random"): 0.02, (0.2, "snip"): 0.1, (0.4, "snip"): 0.1}
-    found = analysis.sparsity_rho.choices(table(lambda r: 0.8 - abs(r.rho - best.get((r.width, r.pruner), 0.05))))
-    told = analysis.sparsity_rho.differ(found)
-    assert told.chosen == [0.02, 0.05, 0.1] and (told.cells, told.seeds) == (5, 3)
+    choices = analysis.sparsity_rho.choices(table(lambda r: 0.8 - abs(r.rho - best.get((r.width, r.pruner), 0.05))))
+    message = analysis.sparsity_rho.differ(choices)
+    assert message.chosen == [0.02, 0.05, 0.1] and (message.cells, message.seeds) == (5, 3)
     # The observed sum of squares is the largest there is. Of 5!³ orders those reach it in which the seeds agree:
     # 5!·(2!·2!)³/5!³, as two cells choose 0.05 and two 0.1. 5!² pairings of the seeds are few enough to try them all.
-    assert told.p == pytest.approx((math.factorial(2) ** 2) ** 2 / math.factorial(5) ** 2, rel=1e-12)
+    assert message.p == pytest.approx((math.factorial(2) ** 2) ** 2 / math.factorial(5) ** 2, rel=1e-12)
 
 
 def test_the_radius_does_not_depend_on_the_network_where_seeds_choose_at_random():
@@ -35,11 +35,11 @@ def test_the_radius_does_not_depend_on_the_network_where_seeds_choose_at_random(
 
 
 def test_radii_name_the_runs_that_they_were_chosen_from():
-    found = analysis.sparsity_rho.choices(table(growing)).set_index(["pruner", "removed", "seed"])["keys"]
+    choices = analysis.sparsity_rho.choices(table(growing)).set_index(["pruner", "removed", "seed"])["keys"]
     sam = [DENSE.but(optimizer="sam", rho=rho, seed=1) for rho in RHOS]
-    assert found["dense", 0, 1].split() == [run.key for run in sam]
+    assert choices["dense", 0, 1].split() == [run.key for run in sam]
     sparse = [run.but(width=0.4, sparsity=0.8, pruner="snip") for run in sam]
-    assert found["snip", 80, 1].split() == [run.key for run in sparse]
+    assert choices["snip", 80, 1].split() == [run.key for run in sparse]
 
 
 def chosen(radii: np.ndarray) -> pandas.DataFrame:
@@ -50,9 +50,9 @@ def chosen(radii: np.ndarray) -> pandas.DataFrame:
 
 
 def test_where_all_choose_alike_nothing_differs():
-    found = analysis.sparsity_rho.choices(table(growing))
-    told = analysis.sparsity_rho.differ(found)
-    assert told.chosen == [0.05] and told.p == 1
+    choices = analysis.sparsity_rho.choices(table(growing))
+    message = analysis.sparsity_rho.differ(choices)
+    assert message.chosen == [0.05] and message.p == 1
 
 
 def different(run):
@@ -62,16 +62,16 @@ def different(run):
 
 @pytest.mark.parametrize(("cells", "seeds", "least"), [(2, 3, 1 / 4), (3, 3, 1 / 36), (5, 2, 1 / 120), (5, 1, 1.0)])
 def test_what_p_could_be_at_best_is_the_chance_that_all_seeds_order_the_cells_alike(cells, seeds, least):
-    found = analysis.sparsity_rho.differ(
+    finding = analysis.sparsity_rho.differ(
         analysis.sparsity_rho.choices(table(different, range(seeds), networks=NETWORKS[:cells]))
     )
-    assert found.least == pytest.approx(least, rel=1e-12)
+    assert finding.least == pytest.approx(least, rel=1e-12)
 
 
 def test_what_p_could_be_at_best_is_reached_where_all_radii_differ():
     best = {0.1: 0.02, 0.2: 0.05, 0.4: 0.1}
-    found = table(lambda run: 0.8 - abs(run.rho - best[run.width]), networks=NETWORKS[:3])
-    judged = analysis.sparsity_rho.differ(analysis.sparsity_rho.choices(found))
+    runs = table(lambda run: 0.8 - abs(run.rho - best[run.width]), networks=NETWORKS[:3])
+    judged = analysis.sparsity_rho.differ(analysis.sparsity_rho.choices(runs))
     assert judged.p == pytest.approx(judged.least, rel=1e-12)
 
 
@@ -108,21 +108,21 @@ def test_where_orders_are_too_many_always_the_same_ones_are_drawn():
     ],
 )
 def test_the_radius_is_judged_where_two_seeds_have_all_records(accuracy, seeds, missing, depends, same):
-    found = table(accuracy, seeds, missing)
-    radii = analysis.sparsity_rho.varies(found)
+    runs = table(accuracy, seeds, missing)
+    radii = analysis.sparsity_rho.varies(runs)
     assert outcome("16-pattern", radii) is depends and outcome("8-same", radii) is same
 
 
 def test_radii_that_differ_by_chance_are_neither_the_same_nor_different():
     # ρ* on the mean is 0.1 in one network for one seed's sake; the seeds do not agree.
     lucky = DENSE.but(width=0.2, sparsity=0.5, seed=1)
-    found = table(
+    runs = table(
         lambda run: (
             0.8 + 0.01 * (run.rho == 0.05) + 0.09 * (run.but(rho=0, optimizer="sgd") == lucky) * (run.rho == 0.1)
         )
     )
-    radii = analysis.sparsity_rho.varies(found)
-    assert analysis.sparsity_rho.differ(analysis.sparsity_rho.choices(found)).chosen == [0.05, 0.1]
+    radii = analysis.sparsity_rho.varies(runs)
+    assert analysis.sparsity_rho.differ(analysis.sparsity_rho.choices(runs)).chosen == [0.05, 0.1]
     assert "if networks made no difference" in radii.measured
     assert outcome("8-same", radii) is not False and outcome("16-pattern", radii) is not True
 

@@ -38,8 +38,8 @@ def test_ratios_are_of_one_seed_and_count_where_both_came_near_zero_loss():
     assert every.value == effect.value and every.networks == 1  # at ρ = 0.2 there is one seed of two
     for none in (pairs.assign(loss=0.2), pairs.assign(ratio=math.nan), pairs.iloc[:0]):
         assert math.isnan(analysis.stability.smaller(none, LOW).value)
-    told = "larger residual 0 to 0.01: ρ = 0.1: 0.375 ± 0.18 (n = 2); above 0.03, not judged: ρ = 0.2: 2 (n = 1)"
-    assert analysis.stability.describe_pairs(pairs) == told
+    message = "larger residual 0 to 0.01: ρ = 0.1: 0.375 ± 0.18 (n = 2); above 0.03, not judged: ρ = 0.2: 2 (n = 1)"
+    assert analysis.stability.describe_pairs(pairs) == message
     assert analysis.stability.describe_pairs(pairs.assign(ratio=[0.5, 2.0, math.nan])).endswith("; 1 not converged")
 
 
@@ -68,7 +68,7 @@ FALLING = ("2-a-falls", "2c-falls", "2-s3-falls", "2-s4-falls")
 
 
 def outcomes(table) -> dict:
-    return {name: outcome(name, found) for name, found in compared(table).items()}
+    return {name: outcome(name, finding) for name, finding in compared(table).items()}
 
 
 def test_three_seeds_that_agree_decide_and_one_does_not():
@@ -87,9 +87,9 @@ def test_a_comparison_is_the_weaker_of_both_thresholds_and_of_all_quantities():
 
 
 def test_the_largest_moment_is_compared_with_its_bound_and_accuracy_with_sharpness():
-    found = analysis.stability.alignment(NEAR)
+    result = analysis.stability.alignment(NEAR)
     share = (10 * 1.02) / theory.stability_bounds(0.1, 0.2).s4
-    assert 10**found.effect.value == pytest.approx(share, rel=0.5) and outcome("7-align", found) is False
+    assert 10**result.effect.value == pytest.approx(share, rel=0.5) and outcome("7-align", result) is False
     assert outcome("7-align", analysis.stability.alignment(NEAR.assign(s2=0.01, s3=0.01, s4=0.01))) is True
     trained = pandas.DataFrame(
         {"key": [f"k{i}" for i in range(len(NEAR))], "test_accuracy": 0.9 - 0.01 * np.log10(NEAR["a"])}
@@ -105,7 +105,7 @@ def test_every_text_says_of_which_networks_it_speaks():
     texts = [
         analysis.stability.zero_loss(table).measured,
         analysis.stability.agreement(table).measured,
-        *(found.measured for found in compared(table).values()),
+        *(finding.measured for finding in compared(table).values()),
     ]
     assert len(texts) == 5 and all(text.endswith(of) for text in texts)
     assert analysis.stability.describe_networks(TABLE) == "from 5 of 5 networks (ρ = 0, 0.1, 0.2; seeds 0, 1)"
@@ -115,9 +115,9 @@ def test_what_had_not_converged_is_named_and_left_out():
     table = TABLE.assign(s2_converged=[True, False, None, math.nan, True], s3_converged=False)
     assert analysis.stability_tables.unconverged(table).tolist() == [["s3"], ["s2", "s3"], ["s3"], ["s3"], ["s3"]]
     assert analysis.stability.over_sgd(table, "s2")["ratio"].isna().tolist() == [True, False, False]
-    found = analysis.stability_tables.settled(table)
-    assert found["s3"].isna().all() and found[["s2", "batch_s2"]].isna().to_numpy().tolist()[1] == [True, True]
-    assert found["s2"].notna().sum() == 4 and found["a"].notna().all()
+    result = analysis.stability_tables.settled(table)
+    assert result["s3"].isna().all() and result[["s2", "batch_s2"]].isna().to_numpy().tolist()[1] == [True, True]
+    assert result["s2"].notna().sum() == 4 and result["a"].notna().all()
 
 
 def test_a_list_of_flags_and_records_without_any():
@@ -134,9 +134,9 @@ def test_a_list_of_flags_and_records_without_any():
 @pytest.mark.parametrize(("batches", "rho"), [(False, 0.1), (True, 0.2)])
 def test_shares_of_the_conditions_in_both_readings(batches, rho):
     bounds = theory.stability_bounds(0.1, rho)
-    found = analysis.stability_tables.shares(TABLE, batches=batches).iloc[1]
+    result = analysis.stability_tables.shares(TABLE, batches=batches).iloc[1]
     s3, s4 = (2.0, 3.0) if batches else (1.0, 1.0)
-    assert found.to_dict() == pytest.approx({"a": 5 / bounds.a, "s2": 0, "s3": s3 / bounds.s3, "s4": s4 / bounds.s4})
+    assert result.to_dict() == pytest.approx({"a": 5 / bounds.a, "s2": 0, "s3": s3 / bounds.s3, "s4": s4 / bounds.s4})
 
 
 def test_zero_loss_is_not_refuted_by_a_shorter_schedule():
@@ -208,18 +208,18 @@ def test_without_a_record_every_table_is_empty():
 
 def test_a_landscape_names_a_and_the_loss_in_its_middle():
     row = {"status": "done", "key": "k", "rho": 0.1, "axis": [-1.0, 0.0, 1.0], "eigenvalues": [4.0, 3.0]}
-    found = analysis.stability_tables.landscapes(
+    result = analysis.stability_tables.landscapes(
         pandas.DataFrame([{**row, "surface": [[9, 8, 7], [6, 0.5, 4], [3, 2, 1]]}])
     )
-    assert set(found["panel"]) == {"SAM, ρ = 0.1: a = 4, loss 0.5"}
-    assert found.set_index(["v", "u"])["loss"].to_dict()[-1.0, 1.0] == 7  # a row each v, an entry each u
+    assert set(result["panel"]) == {"SAM, ρ = 0.1: a = 4, loss 0.5"}
+    assert result.set_index(["v", "u"])["loss"].to_dict()[-1.0, 1.0] == 7  # a row each v, an entry each u
 
 
 def test_spectra_hold_the_masses_at_their_peaks():
     table = pandas.DataFrame([{"key": "k", "rho": 0.0, "density_nodes": [0.0, 2.0], "density_weights": [0.9, 0.1]}])
-    found = analysis.stability_tables.spectra(table, 0.1)
-    masses, line = (found[found["kind"] == kind] for kind in ("mass", "smoothed"))
+    result = analysis.stability_tables.spectra(table, 0.1)
+    masses, line = (result[result["kind"] == kind] for kind in ("mass", "smoothed"))
     peak = 1 / (0.1 * math.sqrt(2 * math.pi))
     assert masses["density"].tolist() == pytest.approx([0.9 * peak, 0.1 * peak])
     assert line["density"].max() == pytest.approx(0.9 * peak, rel=0.05)
-    assert set(found["label"]) == {"SGD"}
+    assert set(result["label"]) == {"SGD"}

@@ -11,15 +11,15 @@ from lib.paper import analysis
 def test_dense_hessians_are_those_of_a_linear_map():
     """Given one linear layer and ½‖Wx + b − y‖², then H_i is x̄x̄ᵀ for each output."""
     net, x = torch.nn.Linear(2, 1).double(), torch.tensor([[3.0, -1.0], [0.5, 2.0]]).double()
-    found = analysis.stability_checks.dense_hessians(net, x, torch.zeros(2, 1).double())
+    result = analysis.stability_checks.dense_hessians(net, x, torch.zeros(2, 1).double())
     bar = torch.cat([x, torch.ones(2, 1).double()], 1)
-    assert torch.allclose(found, bar[:, :, None] * bar[:, None, :], atol=1e-14)
+    assert torch.allclose(result, bar[:, :, None] * bar[:, None, :], atol=1e-14)
 
 
 def test_products_agree_with_dense_hessians_and_blocks_have_rank_two():
-    found = analysis.stability_checks.against_dense(*analysis.stability_checks.small_network())
-    assert found.index.tolist() == [1, 2, 3, 4]
-    assert (found < 1e-12).all(axis=None)
+    result = analysis.stability_checks.against_dense(*analysis.stability_checks.small_network())
+    assert result.index.tolist() == [1, 2, 3, 4]
+    assert (result < 1e-12).all(axis=None)
 
 
 def test_a_wrong_product_shows(monkeypatch):
@@ -42,9 +42,9 @@ def test_products_of_one_and_two_layers():
 
 
 def test_gauss_newton_is_exact_at_interpolation_alone():
-    found = analysis.stability_checks.gauss_newton_errors(shares=(1.0, 0.0), powers=(2,))
-    assert found.index.tolist() == pytest.approx([1.05, 0.0], abs=0.05)
-    assert abs(found["s2"].iloc[0]) > 0.1 and abs(found["s2"].iloc[1]) < 1e-6
+    result = analysis.stability_checks.gauss_newton_errors(shares=(1.0, 0.0), powers=(2,))
+    assert result.index.tolist() == pytest.approx([1.05, 0.0], abs=0.05)
+    assert abs(result["s2"].iloc[0]) > 0.1 and abs(result["s2"].iloc[1]) < 1e-6
     assert (
         abs(analysis.stability_checks.gram_error(k=2)) < 1e-8 and abs(analysis.stability_checks.gram_error(k=3)) < 1e-8
     )
@@ -58,10 +58,10 @@ def test_the_residual_is_the_safest_rule():
 
 
 def test_only_sums_in_double_precision_are_exact():
-    found = analysis.stability_checks.norm_errors(1_000_000)
-    assert abs(found["norm2"]) < 1e-7 and set(found) == {"torch.norm", "root of torch.dot", "norm2"}
+    result = analysis.stability_checks.norm_errors(1_000_000)
+    assert abs(result["norm2"]) < 1e-7 and set(result) == {"torch.norm", "root of torch.dot", "norm2"}
 
 
 def test_a_negative_moment_has_a_negative_root():
-    found = analysis.stability_checks.negative_moment()
-    assert found.eigenvalue < 0 and found.value == pytest.approx(-((-found.eigenvalue) ** (1 / 3)))
+    result = analysis.stability_checks.negative_moment()
+    assert result.eigenvalue < 0 and result.value == pytest.approx(-((-result.eigenvalue) ** (1 / 3)))

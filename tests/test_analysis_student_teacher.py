@@ -27,11 +27,11 @@ LOSSES |= {(0.2, 0): 0.9, (0.2, 1): 1.0, (0.2, 2): 1.8}
 
 
 def test_each_seed_is_judged_at_the_radius_that_the_others_choose():
-    found = analysis.student_teacher.advantages(table(LOSSES)).set_index("seed")
+    advantages = analysis.student_teacher.advantages(table(LOSSES)).set_index("seed")
     # Others of 0: 1.9 + 1.9 at 0.1, 1.0 + 1.8 at 0.2. Of 1: 0.1 + 1.9, 0.9 + 1.8. Of 2: 0.1 + 1.9, 0.9 + 1.0.
-    assert found["rho"].tolist() == [0.2, 0.1, 0.2]
-    assert found["advantage"].tolist() == pytest.approx([0.1, 0.1, 1.2])
-    assert set(found["parameters"]) == {10_011} and len(found["keys"][0].split()) == 3
+    assert advantages["rho"].tolist() == [0.2, 0.1, 0.2]
+    assert advantages["advantage"].tolist() == pytest.approx([0.1, 0.1, 1.2])
+    assert set(advantages["parameters"]) == {10_011} and len(advantages["keys"][0].split()) == 3
 
 
 def test_seeds_without_a_whole_search_are_left_out_and_a_radius_that_diverges_is_not_chosen():
@@ -50,11 +50,11 @@ def test_growth_is_the_mean_of_the_seeds_slopes_for_each_setting():
         for noise, parameters, seed in itertools.product((0.0, 0.6), (10_000, 20_000, 100_000), (0, 1, 2))
     ]
     frame = pandas.DataFrame(rows, columns=["label_noise", "weight_decay", "parameters", "seed", "advantage"])
-    found = analysis.student_teacher.growth(frame)
-    assert found["slope"].tolist() == pytest.approx([0.2, 1.4]) and found["seeds"].tolist() == [3, 3]
+    result = analysis.student_teacher.growth(frame)
+    assert result["slope"].tolist() == pytest.approx([0.2, 1.4]) and result["seeds"].tolist() == [3, 3]
     # Slopes 0.1, 0.2, 0.3: the mean 0.2 ± 4.303 · 0.1/√3.
-    assert found["low"][0] == pytest.approx(0.2 - 4.3027 * 0.1 / 3**0.5, rel=1e-4)
-    assert found["smallest"][0] == pytest.approx(0.8) and found["largest"][0] == pytest.approx(1.0)
+    assert result["low"][0] == pytest.approx(0.2 - 4.3027 * 0.1 / 3**0.5, rel=1e-4)
+    assert result["smallest"][0] == pytest.approx(0.8) and result["largest"][0] == pytest.approx(1.0)
     lonely = analysis.student_teacher.growth(frame[frame["parameters"] == 10_000])
     assert lonely["slope"].isna().all()
 
@@ -76,6 +76,6 @@ def test_the_growth_of_the_advantage_is_a_slope_of_one_setting():
         for seed in (0, 1, 2)
     ]
     for noise, slope in ((0.0, 0.1), (0.6, 0.3)):
-        found = analysis.student_teacher.advantage_slope(pandas.DataFrame(rows), noise)
-        assert found.effect.value == pytest.approx(slope) and found.effect.seeds == 3
+        result = analysis.student_teacher.advantage_slope(pandas.DataFrame(rows), noise)
+        assert result.effect.value == pytest.approx(slope) and result.effect.seeds == 3
     assert analysis.student_teacher.advantage_slope(pandas.DataFrame(rows), 0.2).effect is None

@@ -23,25 +23,25 @@ def frame(*blocks, over=(10, 100, 1000)):
 
 
 def test_a_perfect_trend_has_tau_one_and_the_least_p_of_its_design():
-    found = analysis.trends.trend(frame([1, 2, 3], [2, 3, 4], [0, 1, 2]))
-    assert found.tau == 1
-    assert found.p_grows == pytest.approx((1 / 6) ** 3) == found.least
-    assert found.p_falls == 1
-    assert (found.cells, found.seeds) == (3, 3)
+    trend = analysis.trends.trend(frame([1, 2, 3], [2, 3, 4], [0, 1, 2]))
+    assert trend.tau == 1
+    assert trend.p_grows == pytest.approx((1 / 6) ** 3) == trend.least
+    assert trend.p_falls == 1
+    assert (trend.cells, trend.seeds) == (3, 3)
 
 
 def test_one_seed_is_kendalls_exact_test():
     y = [3.1, 1.2, 4.5, 2.2, 5.9, 5.1]
     x = [1, 2, 3, 4, 5, 6]
-    found = analysis.trends.trend(frame(y, over=x))
+    trend = analysis.trends.trend(frame(y, over=x))
     wanted = stats.kendalltau(x, y, alternative="greater", method="exact")
-    assert found.tau == pytest.approx(wanted.statistic)
-    assert found.p_grows == pytest.approx(wanted.pvalue)
+    assert trend.tau == pytest.approx(wanted.statistic)
+    assert trend.p_grows == pytest.approx(wanted.pvalue)
 
 
 def test_with_ties_and_a_missing_cell_the_p_value_is_that_of_all_permutations():
     blocks = [[1.0, 1.0, 2.0], [0.0, math.nan, 1.0]]
-    found = analysis.trends.trend(frame(*blocks))
+    trend = analysis.trends.trend(frame(*blocks))
 
     def s(x, y):
         return sum(np.sign(x[j] - x[i]) * np.sign(y[j] - y[i]) for i, j in itertools.combinations(range(len(x)), 2))
@@ -52,22 +52,22 @@ def test_with_ties_and_a_missing_cell_the_p_value_is_that_of_all_permutations():
         for b in itertools.permutations((0.0, 1.0))
     ]
     observed = s((1, 2, 3), blocks[0]) + 1
-    assert found.p_grows == pytest.approx(np.mean([value >= observed for value in sums]))
-    assert found.tau == pytest.approx(observed / 4)
+    assert trend.p_grows == pytest.approx(np.mean([value >= observed for value in sums]))
+    assert trend.tau == pytest.approx(observed / 4)
 
 
 def test_values_that_all_tie_have_the_least_p_of_values_that_do_not():
-    found = analysis.trends.trend(frame([1, 1, 1], [2, 2, 2], [0, 0, 0]))
-    assert (found.tau, found.p_grows) == (0, 1)
-    assert found.least == pytest.approx((1 / 6) ** 3)
+    trend = analysis.trends.trend(frame([1, 1, 1], [2, 2, 2], [0, 0, 0]))
+    assert (trend.tau, trend.p_grows) == (0, 1)
+    assert trend.least == pytest.approx((1 / 6) ** 3)
 
 
 def test_beyond_eight_cells_permutations_are_sampled_close_to_the_exact_test():
     generator = np.random.default_rng(3)
     x, y = np.arange(1, 11), np.arange(10) + 6 * generator.standard_normal(10)
-    found = analysis.trends.trend(frame(y, over=x))
+    trend = analysis.trends.trend(frame(y, over=x))
     exact = stats.kendalltau(x, y, alternative="greater", method="exact").pvalue
-    assert found.p_grows == pytest.approx(exact, abs=4 * math.sqrt(exact / analysis.trends.SAMPLED))
+    assert trend.p_grows == pytest.approx(exact, abs=4 * math.sqrt(exact / analysis.trends.SAMPLED))
 
 
 def test_under_the_null_p_values_are_uniform_enough():
@@ -84,16 +84,16 @@ def test_under_the_null_p_values_are_uniform_enough():
 
 
 def test_the_slope_is_per_decade_with_students_interval_over_seeds():
-    found = analysis.trends.trend(frame([0, 1, 2], [0, 2, 4], [0, 3, 6]))
-    assert found.slope == pytest.approx(2)
-    assert (found.low, found.high) == pytest.approx(stats.t(df=2, loc=2, scale=1 / 3**0.5).interval(0.95))
+    trend = analysis.trends.trend(frame([0, 1, 2], [0, 2, 4], [0, 3, 6]))
+    assert trend.slope == pytest.approx(2)
+    assert (trend.low, trend.high) == pytest.approx(stats.t(df=2, loc=2, scale=1 / 3**0.5).interval(0.95))
     assert analysis.trends.trend(frame([0, 90, 990]), log=False).slope == pytest.approx(1)
 
 
 def test_a_single_cell_has_no_trend():
-    found = analysis.trends.trend(frame([1], [2], over=(10,)))
-    assert math.isnan(found.tau) and math.isnan(found.p_grows)
-    assert (found.cells, found.seeds) == (1, 0)
+    trend = analysis.trends.trend(frame([1], [2], over=(10,)))
+    assert math.isnan(trend.tau) and math.isnan(trend.p_grows)
+    assert (trend.cells, trend.seeds) == (1, 0)
 
 
 # ---------------------------------------------------------------------------------------------- rho against parameters
@@ -112,21 +112,22 @@ def searched(best, seeds=3, noise=0.0):
 
 
 def test_the_exponent_is_that_of_the_line_through_the_best_rhos():
-    found = analysis.trends.rho_scaling(searched({0.25: 0.01, 1.0: 0.04, 4.0: 0.16}))
-    sizes, rhos = zip(*found.cells, strict=True)
+    scaling = analysis.trends.rho_scaling(searched({0.25: 0.01, 1.0: 0.04, 4.0: 0.16}))
+    sizes, rhos = zip(*scaling.cells, strict=True)
     assert rhos == (0.01, 0.04, 0.16)
-    assert found.exponent == pytest.approx(np.polyfit(np.log(sizes), np.log(rhos), 1)[0])
-    assert found.low == pytest.approx(found.exponent) == found.high  # every seed says the same
-    assert found.trend.p_grows == pytest.approx((1 / 6) ** 3)
+    assert scaling.exponent == pytest.approx(np.polyfit(np.log(sizes), np.log(rhos), 1)[0])
+    assert scaling.low == pytest.approx(scaling.exponent) == scaling.high  # every seed says the same
+    assert scaling.trend.p_grows == pytest.approx((1 / 6) ** 3)
 
 
 def test_seeds_that_disagree_widen_the_range_over_their_resamples():
     runs = searched({0.25: 0.02, 1.0: 0.04}, noise=0.02)
-    found = analysis.trends.rho_scaling(runs)
+    scaling = analysis.trends.rho_scaling(runs)
     alone = [analysis.trends.rho_scaling(runs[runs["seed"] == seed]).exponent for seed in (0, 1, 2)]
-    assert found.low <= min(alone) < max(alone) <= found.high  # three of the 27 resamples are one seed thrice
-    assert f" ({found.low:+.2f} to {found.high:+.2f} over resamples of the seeds)" in analysis.trends.describe_scaling(
-        found
+    assert scaling.low <= min(alone) < max(alone) <= scaling.high  # three of the 27 resamples are one seed thrice
+    assert (
+        f" ({scaling.low:+.2f} to {scaling.high:+.2f} over resamples of the seeds)"
+        in analysis.trends.describe_scaling(scaling)
     )
 
 
@@ -138,19 +139,19 @@ def test_one_cell_or_one_seed_say_so_with_nan():
 
 def test_the_exponent_says_what_it_owes_to_ties():
     runs = searched({0.25: 0.02, 1.0: 0.04, 4.0: 0.08})
-    assert (found := analysis.trends.rho_scaling(runs)).ties == (found.exponent, found.exponent)
-    assert "equal" not in analysis.trends.describe_scaling(found)
+    assert (scaling := analysis.trends.rho_scaling(runs)).ties == (scaling.exponent, scaling.exponent)
+    assert "equal" not in analysis.trends.describe_scaling(scaling)
     peak = runs["test_accuracy"].max()
     runs.loc[(runs["width"] == 4) & (runs["rho"] == 0.01), "test_accuracy"] = peak
     runs.loc[(runs["width"] == 0.25) & (runs["rho"] == 0.16), "test_accuracy"] = peak
-    found = analysis.trends.rho_scaling(runs)
-    sizes, rhos = zip(*found.cells, strict=True)
+    scaling = analysis.trends.rho_scaling(runs)
+    sizes, rhos = zip(*scaling.cells, strict=True)
     assert rhos == pytest.approx(((0.02 * 0.16) ** 0.5, 0.04, (0.01 * 0.08) ** 0.5))  # means of equals
     wanted = [np.polyfit(np.log(sizes), np.log(r), 1)[0] for r in ((0.16, 0.04, 0.01), (0.02, 0.04, 0.08))]
-    assert found.ties == pytest.approx(wanted)
+    assert scaling.ties == pytest.approx(wanted)
     assert (
         f", {wanted[0]:+.2f} to {wanted[1]:+.2f} by other choices among equal ρ; "
-        in analysis.trends.describe_scaling(found)
+        in analysis.trends.describe_scaling(scaling)
     )
     assert analysis.trends.describe_scaling(analysis.trends.rho_scaling(searched({1.0: 0.04}))).startswith(
         "fewer than two such networks"
@@ -159,8 +160,8 @@ def test_the_exponent_says_what_it_owes_to_ties():
 
 def test_only_seeds_that_every_cell_has_count():
     runs = searched({0.25: 0.01, 1.0: 0.04})
-    found = analysis.trends.rho_scaling(runs[runs["seed"] != 2 * (runs["width"] < 1)])  # seeds 1, 2 and 0, 1
-    assert found.seeds == [1] and len(found.cells) == 2 and found.partial == []
+    scaling = analysis.trends.rho_scaling(runs[runs["seed"] != 2 * (runs["width"] < 1)])  # seeds 1, 2 and 0, 1
+    assert scaling.seeds == [1] and len(scaling.cells) == 2 and scaling.partial == []
 
 
 def test_a_network_with_fewer_seeds_than_the_others_takes_none_from_them():

@@ -50,13 +50,13 @@ def test_interpolation_begins_where_no_larger_network_has_a_loss(losses, since):
 
 
 def test_networks_without_a_complete_search_are_named():
-    found = swept()
-    assert analysis.width.without_search(found) == ""
-    found.loc[(found["width"] == 1) & (found["rho"] == 0.2), "status"] = "missing"
-    assert analysis.width.without_search(found) == "; without a complete search: 1 of 2 widths (1)"
-    found.loc[found["epochs"] == 200, "status"] = "missing"
-    told = "; without a complete search: 2 of 2 widths (0.25, 1)"
-    assert analysis.width.without_search(found, "SGD, twice the epochs") == told
+    result = swept()
+    assert analysis.width.without_search(result) == ""
+    result.loc[(result["width"] == 1) & (result["rho"] == 0.2), "status"] = "missing"
+    assert analysis.width.without_search(result) == "; without a complete search: 1 of 2 widths (1)"
+    result.loc[result["epochs"] == 200, "status"] = "missing"
+    message = "; without a complete search: 2 of 2 widths (0.25, 1)"
+    assert analysis.width.without_search(result, "SGD, twice the epochs") == message
 
 
 def test_the_gap_inside_over_outside_is_that_of_the_means():
@@ -69,13 +69,13 @@ def test_the_gap_inside_over_outside_is_that_of_the_means():
 
 def test_why_the_gap_at_zero_loss_is_not_told_is_said():
     gaps = pandas.DataFrame({"parameters": [1, 2] * 2, "seed": [0, 0, 1, 1], "gap": [0.0, 1.0, 0.0, 1.5]})
-    told = {
+    findings = {
         "no network has a complete search": analysis.width.at_zero_loss(gaps.iloc[:0], 2),
         "SGD does not bring the largest network there": analysis.width.at_zero_loss(gaps, math.nan),
         "no such networks have a complete search": analysis.width.at_zero_loss(gaps, 3),
         "only such networks have a complete search": analysis.width.at_zero_loss(gaps, 1),
     }
-    assert all(found.measured == words and outcome("3a-zero", found) is None for words, found in told.items())
+    assert all(finding.measured == words and outcome("3a-zero", finding) is None for words, finding in findings.items())
     one = analysis.width.at_zero_loss(gaps[gaps["seed"] == 0], 2)
     assert outcome("3a-zero", one) is None and one.measured == "+1.0 points; 2 networks, 1 seed"
     assert outcome("3a-zero", analysis.width.at_zero_loss(gaps, 2)) is True
@@ -103,42 +103,42 @@ def test_the_published_networks_are_those_of_the_widths():
 
 
 def test_own_radii_are_compared_with_the_expected_one():
-    found = analysis.width.own_radii(swept(seeds=3), [0.25, 1.0], 0.1)
-    assert found.effect.value == 0 and outcome("5b-largest", found) is True
+    result = analysis.width.own_radii(swept(seeds=3), [0.25, 1.0], 0.1)
+    assert result.effect.value == 0 and outcome("5b-largest", result) is True
     assert outcome("5b-largest", analysis.width.own_radii(swept(seeds=3), [0.25], 0.02)) is False
     assert analysis.width.own_radii(swept(), [0.25, 4.0], 0.1).measured == "no complete search at width 4"
 
 
 def test_the_test_loss_is_lowered_by_the_difference():
-    found = analysis.width.lowered(analysis.width.points(swept())).groupby("parameters")["value"].mean()
-    assert found.to_dict() == pytest.approx({61_035: 0.025, 266_610: 0.1})
+    result = analysis.width.lowered(analysis.width.points(swept())).groupby("parameters")["value"].mean()
+    assert result.to_dict() == pytest.approx({61_035: 0.025, 266_610: 0.1})
 
 
 def test_overall_averages_cells_for_each_seed_and_leaves_incomplete_ones_out():
     runs = swept()
-    found = analysis.width.overall(analysis.gap.gaps(runs)).set_index(["reference", "protocol"])
-    assert found.loc[("SGD", "paper"), "gap"] == pytest.approx(2)
-    assert found.loc[("SGD", "paper"), ["cells", "seeds"]].tolist() == [2, 2]
+    gaps = analysis.width.overall(analysis.gap.gaps(runs)).set_index(["reference", "protocol"])
+    assert gaps.loc[("SGD", "paper"), "gap"] == pytest.approx(2)
+    assert gaps.loc[("SGD", "paper"), ["cells", "seeds"]].tolist() == [2, 2]
     runs.loc[(runs["width"] == 1) & (runs["rho"] == 0.2), ["status", *PARTS.values()]] = [
         "missing",
         math.nan,
         math.nan,
         math.nan,
     ]
-    found = analysis.width.overall(analysis.gap.gaps(runs)).set_index(["reference", "protocol"])
-    assert found.loc[("SGD", "paper"), "gap"] == pytest.approx(1)
-    assert found.loc[("SGD", "paper"), "cells"] == 1
+    gaps = analysis.width.overall(analysis.gap.gaps(runs)).set_index(["reference", "protocol"])
+    assert gaps.loc[("SGD", "paper"), "gap"] == pytest.approx(1)
+    assert gaps.loc[("SGD", "paper"), "cells"] == 1
 
 
 def test_a_network_with_fewer_seeds_than_the_others_takes_none_from_the_mean_over_networks():
     runs = swept(seeds=3)
     whole = analysis.width.overall(analysis.gap.gaps(runs[runs["width"] == 0.25])).set_index(["reference", "protocol"])
-    found = analysis.width.overall(analysis.gap.gaps(runs[(runs["width"] == 0.25) | (runs["seed"] == 1)]))
-    found = found.set_index(["reference", "protocol"])
-    assert found["partial"].tolist() == [[266_610]] * 8 and whole["partial"].tolist() == [[]] * 8
+    gaps = analysis.width.overall(analysis.gap.gaps(runs[(runs["width"] == 0.25) | (runs["seed"] == 1)]))
+    gaps = gaps.set_index(["reference", "protocol"])
+    assert gaps["partial"].tolist() == [[266_610]] * 8 and whole["partial"].tolist() == [[]] * 8
     lists = ["partial", "effect"]
-    pandas.testing.assert_frame_equal(found.drop(columns=lists), whole.drop(columns=lists))
-    assert set(found["seeds"]) == {3} and set(found["cells"]) == {1}
+    pandas.testing.assert_frame_equal(gaps.drop(columns=lists), whole.drop(columns=lists))
+    assert set(gaps["seeds"]) == {3} and set(gaps["cells"]) == {1}
     assert (
         analysis.gap.left_out([266_610, 5]) == "; partial, left out: 266,610, 5 parameters"
         and analysis.gap.left_out([]) == ""
@@ -148,8 +148,8 @@ def test_a_network_with_fewer_seeds_than_the_others_takes_none_from_the_mean_ove
 def test_matched_gaps_are_those_of_the_same_runs_of_sam():
     runs = swept(seeds=3)
     longer = runs["epochs"] == 200
-    found = analysis.width.matched(analysis.gap.gaps(runs[~longer | (runs["width"] == 1) & (runs["seed"] > 0)]))
-    rows = analysis.width.overall(found).set_index(["protocol", "reference"])
+    gaps = analysis.width.matched(analysis.gap.gaps(runs[~longer | (runs["width"] == 1) & (runs["seed"] > 0)]))
+    rows = analysis.width.overall(gaps).set_index(["protocol", "reference"])
     for protocol in analysis.gap.PROTOCOLS:  # SAM 93, SGD 90, for twice the epochs 92
         assert rows.loc[protocol, "gap"].to_dict() == pytest.approx({"SGD": 3, "SGD, twice the epochs": 1})
     assert set(rows["cells"]) == {1} and set(rows["seeds"]) == {2}

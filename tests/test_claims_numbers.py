@@ -261,8 +261,8 @@ def test_1b_faster_and_1b_linear():
 
 
 def test_2ab_flatter():
-    found = [r for r in records("2ab-flatter") if r.get("measurement", {}).get("kind") == "flatness"]
-    values = {(r["measurement"]["run"]["rho"], r["measurement"]["run"]["seed"]): r["values"] for r in found}
+    result = [r for r in records("2ab-flatter") if r.get("measurement", {}).get("kind") == "flatness"]
+    values = {(r["measurement"]["run"]["rho"], r["measurement"]["run"]["seed"]): r["values"] for r in result}
     weakest = []
     for cut in (0.01, 0.03):
         near = {key: v for key, v in values.items() if v["sample_loss"] < cut}

@@ -15,12 +15,12 @@ def test_augment_is_torchvisions_crop_and_flip(shape):
     assert padded.dtype == torch.uint8 and padded.shape == (n, shape[0], height + 8, width + 8)
     offsets, flips = augment.draw(n, torch.Generator().manual_seed(0))
     index = torch.randperm(n)
-    found = augment.apply(padded, index, offsets, flips)
-    assert found.dtype == torch.uint8 and found.is_contiguous()
+    result = augment.apply(padded, index, offsets, flips)
+    assert result.dtype == torch.uint8 and result.is_contiguous()
     for i in range(n):
         top, left = offsets[i].tolist()
         wanted = functional.crop(functional.pad(x[index[i]], 4), top, left, height, width)
-        assert torch.equal(found[i], functional.hflip(wanted) if flips[i] else wanted)
+        assert torch.equal(result[i], functional.hflip(wanted) if flips[i] else wanted)
 
 
 def test_no_augmentation_is_the_image():

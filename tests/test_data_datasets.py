@@ -49,12 +49,12 @@ def test_factorization_is_interpolated_exactly():
     train, test = (data.load("factorization", split) for split in data.SPLITS)
     a = data.factorization_map()
     assert a.shape == (10, 6) and a.dtype == torch.float64
-    for found in (train, test):
-        assert found.x.shape == (1000, 6, 1, 1) and found.y.shape == (1000, 10) and found.y.dtype == torch.float64
-        seen = data.standardize(found.x, "factorization", dtype=torch.float64).flatten(1)
+    for part in (train, test):
+        assert part.x.shape == (1000, 6, 1, 1) and part.y.shape == (1000, 10) and part.y.dtype == torch.float64
+        seen = data.standardize(part.x, "factorization", dtype=torch.float64).flatten(1)
         # The same six products summed in another order: within a few units in the last place of the terms.
         terms = seen.abs() @ a.abs().T
-        assert ((seen @ a.T - found.y).abs() <= 8 * torch.finfo(torch.float64).eps * terms).all()
+        assert ((seen @ a.T - part.y).abs() <= 8 * torch.finfo(torch.float64).eps * terms).all()
     # Gaussian: the mean of 6,000 numbers lies within 5 standard errors of 0, the variance of 1.
     assert abs(train.x.mean()) < 5 / 6000**0.5 and abs(train.x.var() - 1) < 5 * (2 / 6000) ** 0.5
 
@@ -107,7 +107,7 @@ def test_real_cifar10_jpeg():
 
 
 @pytest.mark.parametrize(
-    ("name", "split", "told"),
+    ("name", "split", "message"),
     [
         ("mnist", "validation", r"split = 'validation': must be one of train, test"),
         (
@@ -117,8 +117,8 @@ def test_real_cifar10_jpeg():
         ),
     ],
 )
-def test_unknown_names(name, split, told):
-    with pytest.raises(ValueError, match=told):
+def test_unknown_names(name, split, message):
+    with pytest.raises(ValueError, match=message):
         data.load(name, split)
 
 
@@ -143,11 +143,11 @@ def test_the_error_pickles():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_standardize(name, channels, mean, deviation, dtype):
     x = torch.randint(0, 256, (3, channels, 4, 5), dtype=torch.uint8)
-    found = data.standardize(x, name, dtype=dtype)
+    standardized = data.standardize(x, name, dtype=dtype)
     wanted = torch.stack([functional.normalize(image.double() / 255, mean, deviation) for image in x])
-    assert found.dtype == dtype
-    torch.testing.assert_close(found.double(), wanted, rtol=0, atol=20 * torch.finfo(dtype).eps)
-    assert torch.equal(data.standardize(x[1:2], name, dtype=dtype), found[1:2])  # no statistic of the batch
+    assert standardized.dtype == dtype
+    torch.testing.assert_close(standardized.double(), wanted, rtol=0, atol=20 * torch.finfo(dtype).eps)
+    assert torch.equal(data.standardize(x[1:2], name, dtype=dtype), standardized[1:2])  # no statistic of the batch
 
 
 def test_what_is_augmented():
@@ -204,17 +204,17 @@ def test_image_folder(form, held_out, tmp_path):
     train, test = (data.load(name, split, root=tmp_path) for split in data.SPLITS)
     assert train.x.shape == (6, 3, 6, 8) and test.x.shape == (4, 3, 6, 8) and train.x.dtype == torch.uint8
     assert train.classes == 2 and train.name == name and train.y.dtype == torch.int64
-    for found in (train, test):  # red cats are class 0, blue dogs class 1; JPEG moves a colour by a little
-        assert sorted(found.y.tolist()) == [0] * (len(found.y) // 2) + [1] * (len(found.y) // 2)
-        wanted = torch.tensor([[200, 0, 0], [0, 0, 200]])[found.y]
-        assert (found.x.int() - wanted[:, :, None, None]).abs().max() <= 4
+    for part in (train, test):  # red cats are class 0, blue dogs class 1; JPEG moves a colour by a little
+        assert sorted(part.y.tolist()) == [0] * (len(part.y) // 2) + [1] * (len(part.y) // 2)
+        wanted = torch.tensor([[200, 0, 0], [0, 0, 200]])[part.y]
+        assert (part.x.int() - wanted[:, :, None, None]).abs().max() <= 4
 
 
 def test_folder_zip_and_absolute_path_agree(tmp_path):
     files = a_set()
-    found = [data.load(write(files, tmp_path, form), "train", root=tmp_path) for form in ("zip", "folder")]
-    found.append(data.load(f"imagefolder:{tmp_path}/set", "train", root=tmp_path / "elsewhere"))
-    assert all(torch.equal(f.x, found[0].x) and torch.equal(f.y, found[0].y) for f in found)
+    result = [data.load(write(files, tmp_path, form), "train", root=tmp_path) for form in ("zip", "folder")]
+    result.append(data.load(f"imagefolder:{tmp_path}/set", "train", root=tmp_path / "elsewhere"))
+    assert all(torch.equal(f.x, result[0].x) and torch.equal(f.y, result[0].y) for f in result)
 
 
 def test_grayscale_and_png(tmp_path):
@@ -256,10 +256,10 @@ BAD_SETS = {
 @both_forms
 @pytest.mark.parametrize("kind", BAD_SETS)
 def test_bad_image_folders_are_refused(kind, form, tmp_path):
-    files, told = BAD_SETS[kind]
+    files, sentence = BAD_SETS[kind]
     name = write(a_set() | files, tmp_path, form)
     message = refused(name, tmp_path)
-    assert all(part in message for part in [str(tmp_path / name.removeprefix("imagefolder:")), *told]), message
+    assert all(part in message for part in [str(tmp_path / name.removeprefix("imagefolder:")), *sentence]), message
     assert refused(name, tmp_path) == message  # and again
 
 
@@ -411,11 +411,11 @@ BAD_IDX = {
 
 @pytest.mark.parametrize("kind", BAD_IDX)
 def test_bad_idx_files_are_refused(kind, tmp_path):
-    name, change, told = BAD_IDX[kind]
+    name, change, sentence = BAD_IDX[kind]
     file = an_mnist(tmp_path) / name
     file.write_bytes(change(file.read_bytes()))
     message = refused("mnist", tmp_path, "test")
-    assert str(file) in message and told in message and "replace it by a whole copy" in message, message
+    assert str(file) in message and sentence in message and "replace it by a whole copy" in message, message
 
 
 @pytest.mark.parametrize(

@@ -93,8 +93,8 @@ def test_what_is_hidden_is_no_class_and_no_image(tmp_path):
 def test_a_zip_may_have_dots_backslashes_or_a_folder_around_all(tmp_path, prefix, separator):
     expected = data.load(f"imagefolder:{as_zip(tmp_path / 'plain.zip', IMAGES)}", "train")
     given = {(prefix + name).replace("/", separator): content for name, content in IMAGES.items()}
-    found = data.load(f"imagefolder:{as_zip(tmp_path / 'odd.zip', given)}", "train")
-    assert found.y.equal(expected.y) and found.x.equal(expected.x)
+    result = data.load(f"imagefolder:{as_zip(tmp_path / 'odd.zip', given)}", "train")
+    assert result.y.equal(expected.y) and result.x.equal(expected.x)
 
 
 @pytest.mark.parametrize("name", ["../train/a/9.png", "/train/a/9.png", "train/../../9.png", "C:/train/a/9.png"])

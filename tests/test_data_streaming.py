@@ -43,39 +43,39 @@ def run(folder):
 
 
 def test_a_listing_names_every_image_with_its_label_in_an_order_unrelated_to_classes(folder):
-    found = streaming.listing(f"imagestream:{folder}", "train")
-    assert len(found) == 12 and found.classes == 3
-    assert [file.parent.name for file in found.files] == [f"n{label:08d}" for label in found.y.tolist()]
-    assert found.y.tolist() != sorted(found.y.tolist())
+    listing = streaming.listing(f"imagestream:{folder}", "train")
+    assert len(listing) == 12 and listing.classes == 3
+    assert [file.parent.name for file in listing.files] == [f"n{label:08d}" for label in listing.y.tolist()]
+    assert listing.y.tolist() != sorted(listing.y.tolist())
     assert len(streaming.listing(f"imagestream:{folder}", "test")) == 6
 
 
 def test_evaluation_sees_the_centre_of_an_image_resized_on_its_shorter_side(folder):
-    found = streaming.listing(f"imagestream:{folder}", "train")
-    index = next(i for i, file in enumerate(found.files) if file.name == "train_3.JPEG")  # 256×256: only cropped
-    pixels = np.asarray(Image.open(found.files[index]))[16:240, 16:240]
-    assert np.array_equal(found[index, None, 0].permute(1, 2, 0).numpy(), pixels)
-    for i in range(len(found)):
-        assert found[i, None, 0].shape == streaming.SHAPE and found[i, None, 0].dtype == torch.uint8
+    listing = streaming.listing(f"imagestream:{folder}", "train")
+    index = next(i for i, file in enumerate(listing.files) if file.name == "train_3.JPEG")  # 256×256: only cropped
+    pixels = np.asarray(Image.open(listing.files[index]))[16:240, 16:240]
+    assert np.array_equal(listing[index, None, 0].permute(1, 2, 0).numpy(), pixels)
+    for i in range(len(listing)):
+        assert listing[i, None, 0].shape == streaming.SHAPE and listing[i, None, 0].dtype == torch.uint8
 
 
 def test_training_draws_what_torchvision_draws_from_the_derived_seed(folder):
-    found = streaming.listing(f"imagestream:{folder}", "train")
-    with Image.open(found.files[3]) as file:
+    listing = streaming.listing(f"imagestream:{folder}", "train")
+    with Image.open(listing.files[3]) as file:
         image = file.convert("RGB")
     torch.manual_seed(derive(7, "augmentation", 2, 3))
     wanted = v2.RandomHorizontalFlip()(v2.RandomResizedCrop(224)(image))
     state = torch.manual_seed(0).get_state()
-    assert np.array_equal(found[3, 7, 2].permute(1, 2, 0).numpy(), np.asarray(wanted))
+    assert np.array_equal(listing[3, 7, 2].permute(1, 2, 0).numpy(), np.asarray(wanted))
     assert torch.equal(torch.get_rng_state(), state)  # the global state is left as it was
 
 
 def test_what_is_drawn_depends_on_seed_epoch_and_image_not_on_order_or_workers(folder):
-    found = streaming.listing(f"imagestream:{folder}", "train")
+    listing = streaming.listing(f"imagestream:{folder}", "train")
     order = torch.randperm(12, generator=generator(0, "test"))
 
     def seen(order, processes, seed=0, epoch=1):
-        x = torch.cat(list(streaming.stream(found, order.split(5), CPU, seed=seed, epoch=epoch, processes=processes)))
+        x = torch.cat(list(streaming.stream(listing, order.split(5), CPU, seed=seed, epoch=epoch, processes=processes)))
         return torch.stack([x[order.tolist().index(i)] for i in range(12)])
 
     first = seen(order, 0)
@@ -178,16 +178,16 @@ def test_a_damaged_image_is_named_whoever_decodes_it(tmp_path, processes):
         save(tmp_path / name / "0.jpg", (300, 300), 0)
     file = tmp_path / "train/a/0.jpg"
     file.write_bytes(file.read_bytes()[:500])
-    found = streaming.listing(f"imagestream:{tmp_path}", "train")
+    listing = streaming.listing(f"imagestream:{tmp_path}", "train")
     with pytest.raises(DataUnavailable, match=rf"{file}: damaged .*; replace it by a whole copy"):
-        list(streaming.stream(found, [torch.tensor([0])], CPU, processes=processes))
+        list(streaming.stream(listing, [torch.tensor([0])], CPU, processes=processes))
 
 
 def test_crops_that_no_memory_holds_are_refused_with_their_size(folder):
-    found = streaming.listing(f"imagestream:{folder}", "train")
-    assert streaming.whole(found).shape == (12, *streaming.SHAPE)
+    listing = streaming.listing(f"imagestream:{folder}", "train")
+    assert streaming.whole(listing).shape == (12, *streaming.SHAPE)
     with pytest.raises(ValueError, match=r"12 images of 224×224 are 0 GB: train on them by a Run"):
-        streaming.whole(found, most=12 * 224 * 224 * 3 - 1)
+        streaming.whole(listing, most=12 * 224 * 224 * 3 - 1)
 
 
 # What it costs
@@ -206,7 +206,7 @@ def test_workers_decode_beside_the_gpu_so_the_slower_of_the_two_sets_the_pace(ru
     batches = StreamedBatches(run, CPU)
     monkeypatch.setattr(calibration, "_time", lambda call, device: 0.12)  # 12 images: 10 ms each
     monkeypatch.setattr(streaming, "workers", lambda device: 4)
-    found = calibration._beside_workers(calibration.Rate(0.010 + 0.001, 0.010 + 0.005), batches, CPU)
-    assert found == pytest.approx((0.0025, 0.005))
+    result = calibration._beside_workers(calibration.Rate(0.010 + 0.001, 0.010 + 0.005), batches, CPU)
+    assert result == pytest.approx((0.0025, 0.005))
     monkeypatch.setattr(streaming, "workers", lambda device: 0)
     assert calibration._beside_workers(calibration.Rate(1.0, 2.0), batches, CPU) == (1.0, 2.0)

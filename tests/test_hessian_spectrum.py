@@ -83,8 +83,8 @@ def theorem9(h, eta, rho):
     return t + 2 * eta**2 * rho * central(h, 3) + eta**2 * rho**2 * central(h, 4)
 
 
-def close(found, expected, scale, tolerance):
-    assert (found - expected).norm() <= tolerance * scale
+def close(result, expected, scale, tolerance):
+    assert (result - expected).norm() <= tolerance * scale
 
 
 def both(model, loss, x, y):
@@ -169,10 +169,10 @@ def test_eigenvalues_of_random_networks(seed):
     expected = {"a": h.mean(0)} | {f"s{k}": central(h, k) for k in (2, 3, 4)}
     expected["T"] = theorem9(h, eta, rho) - torch.eye(h.shape[-1], dtype=h.dtype)
     for model, inputs, tolerance in ((double, x.double(), 1e-8), (single, x, 1e-5)):
-        found = hessian.moments(model, loss, inputs, y)
+        moments = hessian.moments(model, loss, inputs, y)
         alone = {f"s{k}": hessian.nonuniformity(model, loss, inputs, y, k) for k in (2, 3, 4)}
         theorem = {"T": hessian.stability(model, loss, inputs, y, eta=eta, rho=rho)}
-        for key, e in itertools.chain(found.items(), alone.items(), theorem.items()):
+        for key, e in itertools.chain(moments.items(), alone.items(), theorem.items()):
             values = torch.linalg.eigvalsh(expected[key])
             # What is left of M_k − H^k where all H_i are alike is rounding.
             norm = max(values.abs().max().item(), 1e-3 * size ** int(key[1:] or 1))
@@ -295,11 +295,11 @@ def test_dead_units_and_constant_inputs_are_a_null_space(loss, bias):
     u = torch.randn(data.live.size, dtype=torch.float64)
     close(data.restrict(data.extend(u)), u, u.norm(), 1e-14)
     assert (data.extend(u) @ v).item() == pytest.approx((u @ data.restrict(v)).item(), rel=1e-12)
-    for k, found in zip((2, 3, 4), list(hessian.moments(model, loss, x, y).values())[1:], strict=True):
+    for k, result in zip((2, 3, 4), list(hessian.moments(model, loss, x, y).values())[1:], strict=True):
         expected = torch.linalg.eigvalsh(central(h, k))[-1].item()
-        assert found.eigenvalue == pytest.approx(expected, rel=1e-8)
-        assert len(found.vector) == data.size
-        close(central(h, k) @ found.vector, found.eigenvalue * found.vector, found.norm, 1e-6)
+        assert result.eigenvalue == pytest.approx(expected, rel=1e-8)
+        assert len(result.vector) == data.size
+        close(central(h, k) @ result.vector, result.eigenvalue * result.vector, result.norm, 1e-6)
 
 
 def test_a_network_without_anything_live():
@@ -319,14 +319,14 @@ def test_a_network_without_biases_that_is_off(layer):
         model[layer].weight.copy_(-model[layer].weight.abs())
         x.abs_()
     assert torch.equal(model(x), torch.zeros(N, OUTPUTS, dtype=x.dtype))
-    found = hessian.moments(model, "mse", x, y) | {"s5": hessian.nonuniformity(model, "mse", x, y, 5)}
-    found |= {"a alone": hessian.sharpness(model, "mse", x, y, start=torch.ones(62, dtype=x.dtype))}
+    moments = hessian.moments(model, "mse", x, y) | {"s5": hessian.nonuniformity(model, "mse", x, y, 5)}
+    moments |= {"a alone": hessian.sharpness(model, "mse", x, y, start=torch.ones(62, dtype=x.dtype))}
     bound = hessian.stability(model, "mse", x, y, eta=0.1, rho=0.1)
     assert bound.value == 1 and hessian.is_stable(bound)
-    for e in (*found.values(), bound):
+    for e in (*moments.values(), bound):
         assert e.eigenvalue == e.residual == 0 and e.converged
         assert e.vector.shape == (62,) and e.vector.norm().item() == pytest.approx(1, abs=1e-12)
-    assert {e.value for e in found.values()} == {0.0}
+    assert {e.value for e in moments.values()} == {0.0}
     density = hessian.spectral_density(model, "mse", x, y)
     assert density.nodes.abs().max() == 0 and density.weights.sum().item() == pytest.approx(1, abs=1e-12)
 
@@ -334,9 +334,9 @@ def test_a_network_without_biases_that_is_off(layer):
 def test_the_null_space_is_a_mass_of_the_density():
     model, x, y = sparse()
     data = hessian.sample_hessians(model, "mse", x, y)
-    found = hessian.spectral_density(model, "mse", x, y, probes=2, steps=5)
-    assert found.weights.sum().item() == pytest.approx(1, abs=1e-12)
-    assert found.weights[-1].item() == pytest.approx(1 - data.live.size / data.size) and found.nodes[-1] == 0
+    density = hessian.spectral_density(model, "mse", x, y, probes=2, steps=5)
+    assert density.weights.sum().item() == pytest.approx(1, abs=1e-12)
+    assert density.weights[-1].item() == pytest.approx(1 - data.live.size / data.size) and density.nodes[-1] == 0
 
 
 # The public functions
@@ -346,19 +346,19 @@ def test_the_null_space_is_a_mass_of_the_density():
 def test_eigenvalues(activation, bias, loss):
     model, (x, y) = perceptron(activation, bias), batch()
     h = dense(model, loss, x, y)
-    found = hessian.sharpness(model, loss, x, y)
-    assert found.converged and found.value == pytest.approx(torch.linalg.eigvalsh(h.mean(0))[-1].item(), rel=1e-8)
+    eigen = hessian.sharpness(model, loss, x, y)
+    assert eigen.converged and eigen.value == pytest.approx(torch.linalg.eigvalsh(h.mean(0))[-1].item(), rel=1e-8)
     for k in range(1, 5):
         values = torch.linalg.eigvalsh(central(h, k))
-        found = hessian.nonuniformity(model, loss, x, y, k)
-        assert found.converged
-        assert abs(found.eigenvalue - values[-1].item()) <= 1e-8 * values.abs().max().item() + 1e-14
-        assert abs(found.value) ** k == pytest.approx(abs(found.eigenvalue)) and found.value * found.eigenvalue >= 0
+        eigen = hessian.nonuniformity(model, loss, x, y, k)
+        assert eigen.converged
+        assert abs(eigen.eigenvalue - values[-1].item()) <= 1e-8 * values.abs().max().item() + 1e-14
+        assert abs(eigen.value) ** k == pytest.approx(abs(eigen.eigenvalue)) and eigen.value * eigen.eigenvalue >= 0
     for eta, rho in ((0.05, 0.1), (0.5, 0.1), (0.3, 0.0)):
         t = theorem9(h, eta, rho)
-        found = hessian.stability(model, loss, x, y, eta=eta, rho=rho)
-        assert found.converged and found.value == 1 + found.eigenvalue
-        assert abs(found.value - torch.linalg.eigvalsh(t)[-1].item()) <= 1e-8 * max(found.norm, 1)
+        eigen = hessian.stability(model, loss, x, y, eta=eta, rho=rho)
+        assert eigen.converged and eigen.value == 1 + eigen.eigenvalue
+        assert abs(eigen.value - torch.linalg.eigvalsh(t)[-1].item()) <= 1e-8 * max(eigen.norm, 1)
 
 
 @pytest.mark.parametrize("loss", losses.NAMES)
@@ -367,12 +367,12 @@ def test_moments_in_one_call(loss, seed):
     """Given networks at random, with indefinite Hessians, then all moments are the dense ones, in whatever order."""
     model, (x, y) = perceptron((nn.ReLU, nn.Tanh)[seed % 2], seed=seed), batch(seed=seed)
     h = dense(model, loss, x, y)
-    found = hessian.moments(model, loss, x, y, (4, 3, 1, 2))
-    assert list(found) == ["a", "s1", "s2", "s3", "s4"] and all(e.converged for e in found.values())
-    assert found["a"].value == pytest.approx(torch.linalg.eigvalsh(h.mean(0))[-1].item(), rel=1e-8)
+    moments = hessian.moments(model, loss, x, y, (4, 3, 1, 2))
+    assert list(moments) == ["a", "s1", "s2", "s3", "s4"] and all(e.converged for e in moments.values())
+    assert moments["a"].value == pytest.approx(torch.linalg.eigvalsh(h.mean(0))[-1].item(), rel=1e-8)
     for k in range(1, 5):
         values = torch.linalg.eigvalsh(central(h, k))
-        assert abs(found[f"s{k}"].eigenvalue - values[-1].item()) <= 1e-8 * values.abs().max().item() + 1e-14
+        assert abs(moments[f"s{k}"].eigenvalue - values[-1].item()) <= 1e-8 * values.abs().max().item() + 1e-14
 
 
 def test_negative_moment_of_odd_power():
@@ -382,9 +382,9 @@ def test_negative_moment_of_odd_power():
     x, y = torch.randn(3, 1, dtype=torch.float64), 3 * torch.randn(3, 1, dtype=torch.float64)
     expected = torch.linalg.eigvalsh(central(dense(model, "mse", x, y), 3))[-1].item()
     assert expected < 0
-    found = hessian.nonuniformity(model, "mse", x, y, 3)
-    assert found.converged and found.eigenvalue == pytest.approx(expected, rel=1e-8)
-    assert found.value == pytest.approx(-((-expected) ** (1 / 3)), rel=1e-8)
+    eigen = hessian.nonuniformity(model, "mse", x, y, 3)
+    assert eigen.converged and eigen.eigenvalue == pytest.approx(expected, rel=1e-8)
+    assert eigen.value == pytest.approx(-((-expected) ** (1 / 3)), rel=1e-8)
 
 
 def test_a_direction_that_all_samples_share():
@@ -395,22 +395,22 @@ def test_a_direction_that_all_samples_share():
     h = dense(model, "mse", x, y)
     for k in (2, 3, 4):
         values = torch.linalg.eigvalsh(central(h, k))
-        found = hessian.nonuniformity(model, "mse", x, y, k)
-        assert found.eigenvalue == pytest.approx(values[-1].item(), rel=1e-6)
+        eigen = hessian.nonuniformity(model, "mse", x, y, k)
+        assert eigen.eigenvalue == pytest.approx(values[-1].item(), rel=1e-6)
         assert torch.linalg.eigvalsh(moment(h, k))[-1] > 10 * values[-1]
 
 
 def test_result_is_an_eigenpair():
     model, (x, y) = perceptron(nn.Tanh), batch()
     a = central(dense(model, "mse", x, y), 2)
-    found = hessian.nonuniformity(model, "mse", x, y, 2)
+    eigen = hessian.nonuniformity(model, "mse", x, y, 2)
     norm = torch.linalg.matrix_norm(a, 2)
-    assert found.vector.norm().item() == pytest.approx(1, abs=1e-12)
-    assert found.norm == pytest.approx(norm.item(), rel=1e-8)
-    residual = ((a @ found.vector - found.eigenvalue * found.vector).norm() / norm).item()
-    assert residual <= 1e-7 and abs(residual - found.residual) <= 1e-10
+    assert eigen.vector.norm().item() == pytest.approx(1, abs=1e-12)
+    assert eigen.norm == pytest.approx(norm.item(), rel=1e-8)
+    residual = ((a @ eigen.vector - eigen.eigenvalue * eigen.vector).norm() / norm).item()
+    assert residual <= 1e-7 and abs(residual - eigen.residual) <= 1e-10
     again = hessian.nonuniformity(model, "mse", x, y, 2)
-    assert torch.equal(again.vector, found.vector)  # seeded
+    assert torch.equal(again.vector, eigen.vector)  # seeded
     assert not hessian.nonuniformity(model, "mse", x, y, 2, max_iterations=2).converged
 
 
@@ -439,9 +439,9 @@ def test_single_precision(loss, activation, bias):
     x, y = (t.float() if t.is_floating_point() else t for t in batch((1, 4, 4), n=40))
 
     def values(model, x):
-        found = list(hessian.moments(model, loss, x, y).values())
-        found += [hessian.stability(model, loss, x, y, eta=2.5 / found[0].value, rho=0.1)]
-        return [e.value for e in found]
+        moments = list(hessian.moments(model, loss, x, y).values())
+        moments += [hessian.stability(model, loss, x, y, eta=2.5 / moments[0].value, rho=0.1)]
+        return [e.value for e in moments]
 
     assert values(model, x) == pytest.approx(values(model.double(), x.double()), rel=1e-5)
 
@@ -513,17 +513,17 @@ HARD = {
 @pytest.mark.parametrize("values", HARD.values(), ids=HARD.keys())
 def test_largest_eigenvalue_of_hard_spectra(values):
     values = values.double()
-    found = lanczos.lanczos(spectrum(values))
-    assert found.converged
-    assert abs(found.eigenvalue - values.max().item()) <= 1e-8 * values.abs().max().item()
+    eigen = lanczos.lanczos(spectrum(values))
+    assert eigen.converged
+    assert abs(eigen.eigenvalue - values.max().item()) <= 1e-8 * values.abs().max().item()
 
 
 @pytest.mark.parametrize("name", ["clustered top", "flat top", "indefinite", "null space"])
 def test_restarts_of_a_small_basis(name):
     values = HARD[name].double()
-    found = lanczos.lanczos(spectrum(values), tol=1e-11, basis=15, max_iterations=1000)
-    assert found.converged and found.iterations > 15
-    assert abs(found.eigenvalue - values.max().item()) <= 1e-8 * values.abs().max().item()
+    eigen = lanczos.lanczos(spectrum(values), tol=1e-11, basis=15, max_iterations=1000)
+    assert eigen.converged and eigen.iterations > 15
+    assert abs(eigen.eigenvalue - values.max().item()) <= 1e-8 * values.abs().max().item()
 
 
 def test_a_start_in_the_range_still_finds_the_null_space():
@@ -536,8 +536,8 @@ def test_the_residual_rule_does_not_misfire_in_single_precision():
     """Two values near each other over a continuum, as at trained minima: never the second one, nor a mixture."""
     for gap, seed in itertools.product((4e-3, 3e-4), range(10)):
         values = torch.cat([torch.linspace(0, 0.97, 500).double() ** 3, torch.tensor([1 - gap, 1.0]).double()])
-        found = lanczos.lanczos(spectrum(values, seed, torch.float32), seed=seed)
-        assert found.converged and found.eigenvalue == pytest.approx(1, abs=1e-5)
+        eigen = lanczos.lanczos(spectrum(values, seed, torch.float32), seed=seed)
+        assert eigen.converged and eigen.eigenvalue == pytest.approx(1, abs=1e-5)
 
 
 def test_a_start_at_the_second_eigenvector_does_not_deceive():
@@ -552,8 +552,8 @@ def test_a_start_at_the_second_eigenvector_does_not_deceive():
 def test_the_estimate_of_the_second_eigenvalue_is_from_above():
     values = torch.cat([torch.linspace(-1, 0.8, 300), torch.tensor([0.9, 1.0])]).double()
     for seed in range(5):
-        found = lanczos.lanczos(spectrum(values, seed), tol=1e-3, seed=seed)
-        assert 0.9 <= found.second < 1
+        eigen = lanczos.lanczos(spectrum(values, seed), tol=1e-3, seed=seed)
+        assert 0.9 <= eigen.second < 1
 
 
 def test_what_is_known_of_the_second_eigenvalue():
@@ -563,8 +563,8 @@ def test_what_is_known_of_the_second_eigenvalue():
     second, top = torch.linalg.eigh(operator.matvec(torch.eye(len(values)).double()))[1][:, -2:].T
     assert lanczos.lanczos(operator, start=top, below=0.95).iterations == 1
     for below in (0.95, 0.91):
-        found = lanczos.lanczos(operator, start=second, below=below)
-        assert found.converged and found.eigenvalue == pytest.approx(1, rel=1e-8)
+        eigen = lanczos.lanczos(operator, start=second, below=below)
+        assert eigen.converged and eigen.eigenvalue == pytest.approx(1, rel=1e-8)
 
 
 def test_inner_products_of_millions_of_entries():
@@ -594,22 +594,24 @@ def test_operators_compose():
 def test_spectral_density():
     """Given all eigenvalues, then moments and the mass at zero come back within the error of the Gaussian probes."""
     values = torch.cat([torch.zeros(400), torch.linspace(1, 2, 99), torch.tensor([10.0])]).double()
-    found = lanczos.spectral_density(spectrum(values), probes=20, steps=40)
-    assert found.weights.sum().item() == pytest.approx(1, abs=1e-10)
+    density = lanczos.spectral_density(spectrum(values), probes=20, steps=40)
+    assert density.weights.sum().item() == pytest.approx(1, abs=1e-10)
     sigma = (2 / (len(values) * 20)) ** 0.5
-    assert found.weights[found.nodes.abs() < 0.1].sum().item() == pytest.approx(0.8, abs=5 * sigma)
+    assert density.weights[density.nodes.abs() < 0.1].sum().item() == pytest.approx(0.8, abs=5 * sigma)
     for k in (1, 2):
         spread = 5 * sigma * values.pow(2 * k).mean().sqrt().item()
-        assert (found.weights * found.nodes**k).sum().item() == pytest.approx(values.pow(k).mean().item(), abs=spread)
+        assert (density.weights * density.nodes**k).sum().item() == pytest.approx(
+            values.pow(k).mean().item(), abs=spread
+        )
     grid = torch.linspace(-5, 15, 2001)
-    assert found.smooth(grid, 0.1).sum().item() * 0.01 == pytest.approx(1, abs=1e-6)
+    assert density.smooth(grid, 0.1).sum().item() * 0.01 == pytest.approx(1, abs=1e-6)
 
 
 def test_spectral_density_of_a_network():
     model, (x, y) = perceptron(nn.Tanh), batch()
-    found = hessian.spectral_density(model, "mse", x, y, probes=3, steps=80)
+    density = hessian.spectral_density(model, "mse", x, y, probes=3, steps=80)
     values = torch.linalg.eigvalsh(dense(model, "mse", x, y).mean(0))
-    assert found.nodes.max().item() == pytest.approx(values[-1].item(), rel=1e-8)
+    assert density.nodes.max().item() == pytest.approx(values[-1].item(), rel=1e-8)
 
 
 # What is refused
@@ -679,15 +681,15 @@ def test_targets_may_come_from_a_network(general):
     x, _ = batch((1, 4, 4)) if general else batch()
     model = convolutional() if general else perceptron()
     target = model(x) + 1
-    found = hessian.sharpness(model, "mse", x, target)
-    assert found.eigenvalue == hessian.sharpness(model, "mse", x, target.detach()).eigenvalue
+    eigen = hessian.sharpness(model, "mse", x, target)
+    assert eigen.eigenvalue == hessian.sharpness(model, "mse", x, target.detach()).eigenvalue
 
 
 def test_a_start_may_be_in_another_precision():
     (x, y), model = batch(), perceptron()
-    found = hessian.sharpness(model, "mse", x, y)
-    again = hessian.sharpness(model, "mse", x, y, start=found.vector.float())
-    assert again.eigenvalue == pytest.approx(found.eigenvalue, rel=1e-8)
+    eigen = hessian.sharpness(model, "mse", x, y)
+    again = hessian.sharpness(model, "mse", x, y, start=eigen.vector.float())
+    assert again.eigenvalue == pytest.approx(eigen.eigenvalue, rel=1e-8)
 
 
 def test_running_statistics_are_left_as_they_are():

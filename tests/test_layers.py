@@ -38,14 +38,14 @@ MODULES = {name(file): ast.parse(file.read_text(encoding="utf-8")) for file in F
 
 def imports(module: str) -> set[str]:
     """The modules that a module imports, of lib the file itself."""
-    found = set()
+    result = set()
     for node in ast.walk(MODULES[module]):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            result |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             whole = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {part if part in MODULES else node.module for part in whole}
-    return found
+            result |= {part if part in MODULES else node.module for part in whole}
+    return result
 
 
 def room(module: str) -> str:

@@ -228,7 +228,7 @@ def test_group_norm_does_not_touch_the_other_weights_of_a_seed():
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "told"),
+    ("name", "options", "message"),
     [
         ("mlp", {"norm": "group"}, "norm = 'group': no option of mlp; it has initialization"),
         ("vgg11", {"norm": "group"}, "norm = 'group': no option of vgg11; it has batch_norm"),
@@ -236,8 +236,8 @@ def test_group_norm_does_not_touch_the_other_weights_of_a_seed():
         ("resnet18", {"norm": "layer"}, "norm = 'layer': must be one of batch, group"),
     ],
 )
-def test_options_that_are_none_are_refused(name, options, told):
-    with pytest.raises(ValueError, match=told):
+def test_options_that_are_none_are_refused(name, options, message):
+    with pytest.raises(ValueError, match=message):
         models.build(name, width=4, in_shape=DIGITS, classes=10, seed=0, **options)
 
 
@@ -255,7 +255,7 @@ def test_convolutions_keep_the_variance_of_what_flows_back():
 
 
 @pytest.mark.parametrize(
-    ("name", "width", "told"),
+    ("name", "width", "message"),
     [
         ("mlp", 0, "must round to 1 or more"),
         ("mlp", 0.004, "must round to 1 or more"),
@@ -273,10 +273,10 @@ def test_convolutions_keep_the_variance_of_what_flows_back():
         ("vit", 0, "a head for every 32 dimensions"),
     ],
 )
-def test_widths_without_neurons_are_refused(name, width, told):
+def test_widths_without_neurons_are_refused(name, width, message):
     with pytest.raises(ValueError) as caught:
         models.build(name, width=width, in_shape=DIGITS, classes=10, seed=0)
-    assert f"width = {width!r}" in str(caught.value) and told in str(caught.value)
+    assert f"width = {width!r}" in str(caught.value) and message in str(caught.value)
 
 
 def test_an_unknown_name_is_told_what_there_is():
@@ -293,5 +293,5 @@ def test_networks_built_by_several_threads_at_once_are_those_of_their_seeds():
     expected = [parameters(seed) for seed in range(8)]
     for _ in range(5):
         with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(parameters, range(8)))
-        assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+            result = list(pool.map(parameters, range(8)))
+        assert all(torch.equal(a, b) for a, b in zip(expected, result, strict=True))

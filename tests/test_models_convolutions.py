@@ -32,8 +32,8 @@ def run(command: list[str], isa: str = "AVX2", **environment) -> subprocess.Comp
 
 def strided(printed: str) -> set[tuple[int, int]]:
     """The channels and groups of the strided 1×1 convolutions among the primitives that oneDNN printed."""
-    found = re.findall(r",convolution,.*?(?:g(\d+))?ic(\d+)oc\d+_ih\d+oh\d+kh1sh([2-9])", printed)
-    return {(int(channels), int(groups or 1)) for groups, channels, _ in found}
+    result = re.findall(r",convolution,.*?(?:g(\d+))?ic(\d+)oc\d+_ih\d+oh\d+kh1sh([2-9])", printed)
+    return {(int(channels), int(groups or 1)) for groups, channels, _ in result}
 
 
 @pytest.fixture(scope="module")
@@ -45,20 +45,20 @@ def shapes(tmp_path_factory):
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_every_convolution_of_every_grid_is_right_and_none_is_faulty(shapes, isa):
-    found = run([*shapes, "--most", "5e6"], isa)
-    assert found.returncode == 0, found.stdout[-2000:] + found.stderr[-2000:]
-    shapes_checked = int(re.search(r"(\d+) shapes, 0 disagreements", found.stdout)[1])
-    assert shapes_checked > 400 and found.stdout.count(",convolution,") > 4 * shapes_checked
-    assert all(channels // groups >= FAULTY_CHANNELS for channels, groups in strided(found.stdout))
+    result = run([*shapes, "--most", "5e6"], isa)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    shapes_checked = int(re.search(r"(\d+) shapes, 0 disagreements", result.stdout)[1])
+    assert shapes_checked > 400 and result.stdout.count(",convolution,") > 4 * shapes_checked
+    assert all(channels // groups >= FAULTY_CHANNELS for channels, groups in strided(result.stdout))
 
 
 def test_without_the_guard_it_fails(shapes):
     # If it does not any more, the fault has been mended, and the guard can go.
-    found = run([*shapes, "--most", "1e7", "--unguarded"])
-    assert (1, 1) not in strided(found.stdout) and min(strided(found.stdout))[0] < FAULTY_CHANNELS
-    if found.returncode == 0:  # with one thread only neighbours in memory are damaged
-        found = run([*shapes, "--most", "1e7", "--unguarded", "--threads", "2"])
-    assert found.returncode != 0
+    result = run([*shapes, "--most", "1e7", "--unguarded"])
+    assert (1, 1) not in strided(result.stdout) and min(strided(result.stdout))[0] < FAULTY_CHANNELS
+    if result.returncode == 0:  # with one thread only neighbours in memory are damaged
+        result = run([*shapes, "--most", "1e7", "--unguarded", "--threads", "2"])
+    assert result.returncode != 0
 
 
 TRAIN = "import torch; from lib.training import engines; from lib.runs import Run; torch.set_num_threads(1);"
@@ -70,10 +70,10 @@ TRAIN = "import torch; from lib.training import engines; from lib.runs import Ru
 )
 def test_no_engine_takes_the_faulty_kernel(runs, isa):
     engine = f"engines.engine({runs!r}, torch.device('cpu'))"
-    found = run(["-c", f"{TRAIN} e = {engine}; e.epoch(0); e.evaluate('test')"], isa)
-    assert found.returncode == 0, found.stderr[-2000:]
-    assert ",convolution," in found.stdout and "backward_weights" in found.stdout
-    assert all(channels // groups >= FAULTY_CHANNELS for channels, groups in strided(found.stdout))
+    result = run(["-c", f"{TRAIN} e = {engine}; e.epoch(0); e.evaluate('test')"], isa)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert ",convolution," in result.stdout and "backward_weights" in result.stdout
+    assert all(channels // groups >= FAULTY_CHANNELS for channels, groups in strided(result.stdout))
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
@@ -83,8 +83,8 @@ def test_a_guarded_convolution_is_the_strided_one(channels, memory_format):
     plain = nn.Conv2d(channels, 2 * channels, 1, 2).double()
     plain.load_state_dict(guarded.state_dict())
     x = torch.randn(3, channels, 7, 8, dtype=torch.float64).contiguous(memory_format=memory_format).requires_grad_()
-    for found, expected in zip(*([out, *grads] for out, grads in passes((guarded, plain), x)), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-14, atol=1e-14)
+    for result, expected in zip(*([out, *grads] for out, grads in passes((guarded, plain), x)), strict=True):
+        torch.testing.assert_close(result, expected, rtol=1e-14, atol=1e-14)
 
 
 def passes(layers, x):

@@ -151,8 +151,8 @@ def test_gradients_in_the_displacement_are_those_of_the_linear_model():
     tangent, target = Tangent(model, centered=True), torch.randn(6, 4, dtype=torch.float64)
     (tangent(x) - target).square().sum().backward()
     wanted = -2 * torch.einsum("nk,nkp->p", target, jacobian(model, x))
-    found = torch.cat([p.grad.flatten() for p in tangent.parameters()])
-    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-10 * wanted.abs().max().item())
+    result = torch.cat([p.grad.flatten() for p in tangent.parameters()])
+    torch.testing.assert_close(result, wanted, rtol=1e-9, atol=1e-10 * wanted.abs().max().item())
 
 
 def test_an_unknown_form_is_refused():
@@ -187,8 +187,8 @@ def test_at_large_alpha_a_centered_network_predicts_what_its_tangent_model_does(
     wanted = trained(Tangent(network(), centered=True), alpha=1.0)
     errors = {}
     for alpha in (1.0, 1e4, 1e7):
-        found = trained(Centered(network()), alpha)
-        errors[alpha] = ((found - wanted).norm() / wanted.norm()).item()
+        result = trained(Centered(network()), alpha)
+        errors[alpha] = ((result - wanted).norm() / wanted.norm()).item()
     assert errors[1.0] > 0.1 and errors[1e4] < 1e-3 and errors[1e7] < 1e-6
 
 
@@ -260,7 +260,7 @@ def test_of_a_centered_network_the_trained_part_counts_and_nothing_is_changed():
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "message"),
     [
         (network("linear2", 2), network("linear2", 2), "before is a Sequential without nn.ReLU modules"),
         (network(width=0.05), network(width=0.06), r"different architectures: at '1.weight' one has \(15, 64\)"),
@@ -268,8 +268,8 @@ def test_of_a_centered_network_the_trained_part_counts_and_nothing_is_changed():
         (nn.Sequential(nn.Linear(64, 4), nn.ReLU()), nn.Sequential(nn.Linear(64, 4), nn.GELU()), "at '1' one has ReLU"),
     ],
 )
-def test_what_has_no_stability_of_activations_is_refused(before, after, told):
-    with pytest.raises(ValueError, match=told):
+def test_what_has_no_stability_of_activations_is_refused(before, after, message):
+    with pytest.raises(ValueError, match=message):
         activation_stability(before, after, samples())
 
 
@@ -288,8 +288,8 @@ def test_relus_that_are_not_called_and_units_that_do_not_pair_are_refused():
     with pytest.raises(ValueError, match="its forward pass calls none: there is no unit to count"):
         activation_stability(Idle(), Idle(), samples())
     before, after = (nn.Sequential(nn.Conv2d(1, 2, 3, stride=s), nn.ReLU()).double() for s in (1, 2))
-    told = r"different architectures: the units of their ReLUs are \[\(2, 6, 6\)\] and \[\(2, 3, 3\)\]"
-    with pytest.raises(ValueError, match=told):
+    message = r"different architectures: the units of their ReLUs are \[\(2, 6, 6\)\] and \[\(2, 3, 3\)\]"
+    with pytest.raises(ValueError, match=message):
         activation_stability(before, after, samples())
 
 
@@ -386,5 +386,5 @@ def test_the_learning_rate_is_looked_for_at_alpha_1_by_runs_that_differ_in_nothi
     figure = [m.run for m in experiments.vgg_linearization(preset)]
     (chosen,) = {run.lr for run in figure}
     assert len({run.lr for run in search}) == len(search) >= 4
-    (found,) = {run.but(lr=chosen) for run in search}
-    assert found in figure and found in search and (found.alpha, found.optimizer) == (1, "sgd")
+    (result,) = {run.but(lr=chosen) for run in search}
+    assert result in figure and result in search and (result.alpha, result.optimizer) == (1, "sgd")

@@ -106,8 +106,8 @@ def test_snip_leaves_gradients_and_buffers_as_they_were(samples):
 def test_snip_takes_its_gradients_also_where_none_are_recorded(samples):
     expected = pruning.snip_mask(network(), "cross_entropy", *samples, 0.5)
     with torch.no_grad():
-        found = pruning.snip_mask(network(), "cross_entropy", *samples, 0.5)
-    assert all(torch.equal(found[name], mask) for name, mask in expected.items())
+        result = pruning.snip_mask(network(), "cross_entropy", *samples, 0.5)
+    assert all(torch.equal(result[name], mask) for name, mask in expected.items())
 
 
 def test_a_layer_that_loses_everything_is_named():
@@ -131,8 +131,8 @@ def test_snip_refuses_no_data_an_unknown_loss_and_broken_weights(samples):
     x, y = samples
     with pytest.raises(ValueError, match="0 and 0 samples"):
         pruning.snip_mask(network(), "mse", x[:0], y[:0], 0.5)
-    for x_or_none, y_or_none, told in ((None, None, "no and no"), (x, None, "64 and no"), (None, y, "no and 64")):
-        with pytest.raises(ValueError, match=f"x, y = {told} samples: SNIP needs as many labels as samples"):
+    for x_or_none, y_or_none, message in ((None, None, "no and no"), (x, None, "64 and no"), (None, y, "no and 64")):
+        with pytest.raises(ValueError, match=f"x, y = {message} samples: SNIP needs as many labels as samples"):
             pruning.snip_mask(network(), "mse", x_or_none, y_or_none, 0.5)
     with pytest.raises(ValueError, match="64 and 63 samples"):
         pruning.snip_mask(network(), "mse", x, y[:63], 0.5)
@@ -159,9 +159,9 @@ MISFITS = [
 ]
 
 
-@pytest.mark.parametrize(("loss", "samples_of", "y", "told"), MISFITS)
-def test_snip_refuses_samples_and_labels_that_do_not_fit(samples, loss, samples_of, y, told):
-    with pytest.raises(ValueError, match=told):
+@pytest.mark.parametrize(("loss", "samples_of", "y", "message"), MISFITS)
+def test_snip_refuses_samples_and_labels_that_do_not_fit(samples, loss, samples_of, y, message):
+    with pytest.raises(ValueError, match=message):
         pruning.snip_mask(network(), loss, samples_of(samples[0]), y, 0.5)
 
 
@@ -179,8 +179,8 @@ def test_snip_in_half_precision_does_not_round_small_scores_to_ties(samples):
     output = model.float()(x.float())
     (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(output, samples[1]), [model[1].weight])
     least = (model[1].weight * gradient).abs().flatten().sort(descending=True).values[319]
-    found = (model[1].weight * gradient).abs() >= least
-    assert (found == masks["1.weight"]).float().mean() > 0.98  # gradients themselves are rounded to half precision
+    result = (model[1].weight * gradient).abs() >= least
+    assert (result == masks["1.weight"]).float().mean() > 0.98  # gradients themselves are rounded to half precision
 
 
 class Tied(nn.Module):
@@ -210,7 +210,7 @@ def test_a_weight_that_layers_share_is_masked_and_counted_once(samples):
 def test_weights_that_cannot_be_masked_are_refused(samples):
     normed = nn.Sequential(nn.Flatten(), nn.utils.parametrizations.weight_norm(nn.Linear(64, 10)))
     lazy = nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
-    for model, told in ((normed, "1: the weight is computed from others"), (lazy, "1: the weight has no shape yet")):
+    for model, message in ((normed, "1: the weight is computed from others"), (lazy, "1: the weight has no shape yet")):
         for refused in (
             lambda model=model: pruning.random_mask(model, 0.5, seed=0),
             lambda model=model: pruning.snip_mask(model, "mse", *samples, 0.5),
@@ -218,7 +218,7 @@ def test_weights_that_cannot_be_masked_are_refused(samples):
             lambda model=model: masking.matching(model, 100),
             lambda model=model: masking.apply(model, {}),
         ):
-            with pytest.raises(ValueError, match=told):
+            with pytest.raises(ValueError, match=message):
                 refused()
 
 
@@ -230,7 +230,7 @@ def test_sparsities_seeds_and_counts_may_be_numpy_s_and_not_of_other_types():
         )
     assert masking.remaining(nn.Linear(1000, 1000, bias=False), np.float16(0.5), "random") == 500_000
     assert masking.matching(network(), np.int64(500)) == masking.matching(network(), 500)
-    for told, refused in {
+    for message, refused in {
         "seed = 1.0: must be a whole number": lambda: pruning.random_mask(network(), 0.5, seed=1.0),
         "sparsity = False": lambda: pruning.random_mask(network(), False, seed=1),
         "parameters = '500': must be a whole number": lambda: masking.matching(network(), "500"),
@@ -239,7 +239,7 @@ def test_sparsities_seeds_and_counts_may_be_numpy_s_and_not_of_other_types():
         r"n, m = 2\.0, 4: must be 1 ≤ n ≤ m": lambda: pruning.nm_mask(network(), 2.0, 4),
         "n, m = None, 4: must be 1 ≤ n ≤ m": lambda: pruning.nm_mask(network(), None, 4),
     }.items():
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             refused()
 
 
@@ -393,8 +393,8 @@ def test_a_mask_that_does_not_fit_the_model_is_refused_before_anything_is_change
         r"mask of '5\.weight': of torch\.float32, must be torch\.bool": {"5.weight": masks["5.weight"].float()},
         r"mask of '5\.weight': on meta, the weight is on cpu": {"5.weight": masks["5.weight"].to("meta")},
     }
-    for told, misfit in misfits.items():
-        with pytest.raises(ValueError, match=told):
+    for message, misfit in misfits.items():
+        with pytest.raises(ValueError, match=message):
             masking.apply(model, masks | misfit)
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
 
@@ -472,8 +472,8 @@ def test_layers_that_snip_loses_are_warned_of_and_recorded(engine):
     kept, collapsed = record["provenance"]["kept"], record["provenance"]["collapsed"]
     assert sum(kept.values()) == 2 and collapsed
     assert collapsed == [name for name, count in kept.items() if count == 0]
-    told = {str(warning.message).split(":")[0] for warning in warned if warning.category is pruning.LayerCollapse}
-    assert told == set(collapsed)
+    messages = {str(warning.message).split(":")[0] for warning in warned if warning.category is pruning.LayerCollapse}
+    assert messages == set(collapsed)
 
 
 def test_sparse_and_dense_runs_stacked_agree_with_each_trained_alone():

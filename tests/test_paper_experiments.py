@@ -69,21 +69,21 @@ def test_lite_shortens_cifar_alone_and_smoke_takes_digits(name, monkeypatch):
 
 
 def test_presets_stand_side_by_side_in_plain_words():
-    found = experiments.presets("imagenet_resnet50")
-    assert list(found.columns) == list(experiments.PRESETS)
-    assert found.loc["rho", "paper"] == "0, 0.0005, 0.01, 0.02, 0.05, 0.1, 0.2"
-    assert found.loc["warmup_steps"].tolist() == ["5", "5000", "5000"]
-    assert found.loc["lr"].tolist() == ["0.02", "0.1", "0.1"]
-    assert found.loc["runs", "paper"] == str(3 * (2 * 7 + 3 * 6))
-    assert "sparsity" not in found.index and "precision" not in found.index
+    result = experiments.presets("imagenet_resnet50")
+    assert list(result.columns) == list(experiments.PRESETS)
+    assert result.loc["rho", "paper"] == "0, 0.0005, 0.01, 0.02, 0.05, 0.1, 0.2"
+    assert result.loc["warmup_steps"].tolist() == ["5", "5000", "5000"]
+    assert result.loc["lr"].tolist() == ["0.02", "0.1", "0.1"]
+    assert result.loc["runs", "paper"] == str(3 * (2 * 7 + 3 * 6))
+    assert "sparsity" not in result.index and "precision" not in result.index
     twice = experiments.presets("mnist_mlp", "mnist_mlp_twice")
     assert twice.loc["epochs"].tolist() == ["30, 60", "100, 200", "100, 200"]
     assert experiments.presets("cifar_resnet_without_decay").loc["weight_decay"].tolist() == ["0", "0", "0"]
 
 
 def test_the_table_of_a_grid_calls_what_is_not_pruned_dense():
-    found = experiments.table(experiments.mnist_sparse("smoke"))
-    assert found["pruner"].tolist() == ["dense"] * 2 + ["random"] * 2 + ["snip"] * 2 + ["random"] * 2 + ["snip"] * 2
+    result = experiments.table(experiments.mnist_sparse("smoke"))
+    assert result["pruner"].tolist() == ["dense"] * 2 + ["random"] * 2 + ["snip"] * 2 + ["random"] * 2 + ["snip"] * 2
     assert "pruner" not in experiments.table(experiments.mnist_mlp("smoke"))
 
 

@@ -27,7 +27,7 @@ SOURCES = notebooks.sources()
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
-    """The smoke figures of every notebook: those that nbval has just made, under `make test`, which says where they are;
+    """The smoke figures of every notebook: those that nbval has just made, under `make test`, which says where;
     else made as `make figures` makes them."""
     if made := os.environ.get("SMOKE_FIGURES"):
         return paths.ROOT / made
@@ -385,16 +385,16 @@ def test_a_notebook_that_was_never_executed_is_an_error(broken, tmp_path):
 
 def test_an_unknown_preset_fails_the_command_with_a_message():
     command = [sys.executable, "-m", "lib.paper.notebooks", "figures", "--preset", "smok"]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=paths.ROOT)
-    assert found.returncode == 1
-    assert "preset = 'smok': must be one of smoke, lite, paper" in found.stderr
+    process = subprocess.run(command, capture_output=True, text=True, cwd=paths.ROOT)
+    assert process.returncode == 1
+    assert "preset = 'smok': must be one of smoke, lite, paper" in process.stderr
 
 
 def test_an_unknown_notebook_fails_the_command_with_a_message():
     command = [sys.executable, "-m", "lib.paper.notebooks", "figures", "06_more"]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=paths.ROOT)
-    assert found.returncode == 1
-    assert "notebook '06_more': there is none; there are 01_convergence" in found.stderr
+    process = subprocess.run(command, capture_output=True, text=True, cwd=paths.ROOT)
+    assert process.returncode == 1
+    assert "notebook '06_more': there is none; there are 01_convergence" in process.stderr
 
 
 def test_nbval_fails_where_a_checked_output_has_changed(tmp_path):
@@ -404,9 +404,9 @@ def test_nbval_fails_where_a_checked_output_has_changed(tmp_path):
     nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=metadata), tmp_path / "changed.ipynb")
     shutil.copy(paths.ROOT / "pyproject.toml", tmp_path)
     command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", str(tmp_path / "changed.ipynb")]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert found.returncode == 1
-    assert "1 failed" in found.stdout
+    process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert process.returncode == 1
+    assert "1 failed" in process.stdout
 
 
 def test_runs_that_failed_are_named_at_the_end_and_the_other_notebooks_go_on(tmp_path, monkeypatch, capsys):
@@ -427,8 +427,8 @@ def test_runs_that_failed_are_named_at_the_end_and_the_other_notebooks_go_on(tmp
 
     monkeypatch.setattr(notebooks, "execute", execute)
     assert notebooks.main(["figures"]) == 1
-    told, errors = capsys.readouterr()
-    assert "05_linearization.py: build/" in told and "cell 3 failed" in errors
+    message, errors = capsys.readouterr()
+    assert "05_linearization.py: build/" in message and "cell 3 failed" in errors
     assert "03_width.py: failed, as … SIGSEGV: 0a1b\n" in errors
     assert errors.endswith("not complete, see above: 02_stability, 03_width\n")
     assert notebooks.main(["figures", "01_convergence"]) == 0
@@ -450,8 +450,8 @@ def test_runs_that_failed_are_named_at_the_end_and_the_other_notebooks_go_on(tmp
     ],
 )
 def test_a_parameter_has_the_type_of_its_default(value, default, expected):
-    found = notebooks.typed("x", value, default)
-    assert found == expected and type(found) is type(default)
+    result = notebooks.typed("x", value, default)
+    assert result == expected and type(result) is type(default)
 
 
 @pytest.mark.parametrize(("value", "default"), [("maybe", True), ("2", True), ("a", 1), ("1.5", 1), (1, "smoke")])
@@ -510,5 +510,5 @@ def test_a_kernel_of_another_interpreter_is_refused_before_any_work(broken, monk
 def test_a_terminal_of_ascii_alone_is_no_obstacle(tmp_path):
     command = [sys.executable, "-m", "lib.paper.notebooks", "figures", "99_ρ"]
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
-    found = subprocess.run(command, capture_output=True, cwd=paths.ROOT, env=environment)
-    assert found.returncode == 1 and b"there is none; there are 01_convergence" in found.stderr
+    process = subprocess.run(command, capture_output=True, cwd=paths.ROOT, env=environment)
+    assert process.returncode == 1 and b"there is none; there are 01_convergence" in process.stderr

@@ -82,8 +82,8 @@ def test_the_footnote_names_what_is_missing_and_what_diverged(table):
     table.loc[0, "status"] = "diverged"
     figure = plots.footnote(plots.training_loss(plots.curves(table), title="t"), table)
     text = figure.get_supxlabel()
-    told = "missing: 1 of 2 runs (width 0.05: SAM); diverged: 1 of 2 runs (width 0.05: SGD)"
-    assert text.replace("\n", " ") == told
+    message = "missing: 1 of 2 runs (width 0.05: SAM); diverged: 1 of 2 runs (width 0.05: SGD)"
+    assert text.replace("\n", " ") == message
 
 
 def test_the_footnote_names_sparse_networks_and_layers_that_were_lost(table):
@@ -91,8 +91,8 @@ def test_the_footnote_names_sparse_networks_and_layers_that_were_lost(table):
     sparse["provenance"] = [None, {"kept": {"1.weight": 3, "3.weight": 0}, "collapsed": ["3.weight"]}]
     text = plots.footnote(plots.training_loss(plots.curves(table), title="t"), sparse).get_supxlabel()
     network = "width 0.05 SNIP 90%"
-    told = f"missing: 1 of 2 runs ({network}: SAM); layers without a weight left: 3.weight of {network}"
-    assert text.replace("\n", " ") == told
+    message = f"missing: 1 of 2 runs ({network}: SAM); layers without a weight left: 3.weight of {network}"
+    assert text.replace("\n", " ") == message
 
 
 TIDY = pandas.DataFrame(
@@ -240,8 +240,8 @@ def test_pruners_have_none_of_the_colours_of_the_optimizers():
 
 def test_the_footnote_calls_the_dense_one_among_sparse_networks_dense(table):
     two = table.iloc[[1, 1]].assign(sparsity=[0.0, 0.9], pruner="random")
-    told = plots.footnote(plots.training_loss(plots.curves(table), title="t"), two).get_supxlabel()
-    assert told.replace("\n", " ") == "missing: 2 of 2 runs (width 0.05 dense, 0.05 random 90%: all)"
+    footnote = plots.footnote(plots.training_loss(plots.curves(table), title="t"), two).get_supxlabel()
+    assert footnote.replace("\n", " ") == "missing: 2 of 2 runs (width 0.05 dense, 0.05 random 90%: all)"
 
 
 def test_the_footnote_tells_runs_apart_by_the_field_that_varies(table):
@@ -261,7 +261,7 @@ TWO = [SGD.but(optimizer="sam", rho=rho) for rho in (0.01, 0.02)]
 
 
 @pytest.mark.parametrize(
-    ("lacking", "told"),
+    ("lacking", "message"),
     [
         (lambda r: r.rho == 0.02, "6 of 18 runs (width 4, 8: SAM with ρ 0.02)"),
         (lambda r: r.width == 8, "9 of 18 runs (width 8: all)"),
@@ -277,9 +277,9 @@ TWO = [SGD.but(optimizer="sam", rho=rho) for rho in (0.01, 0.02)]
         ),
     ],
 )
-def test_the_footnote_names_the_seeds_and_radii_that_are_missing(lacking, told):
+def test_the_footnote_names_the_seeds_and_radii_that_are_missing(lacking, message):
     figure = plots.footnote(Figure(), searched(lacking))
-    assert figure.get_supxlabel().replace("\n", " ") == f"missing: {told}"
+    assert figure.get_supxlabel().replace("\n", " ") == f"missing: {message}"
 
 
 def scaled(**changes) -> pandas.DataFrame:
@@ -357,8 +357,8 @@ def test_along_without_a_single_record_is_empty(tmp_path):
 
 def test_lite_says_what_it_changes_of_appendix_c(tmp_path):
     run = Run(dataset="cifar10-jpeg", model="vgg11", width=8, epochs=6, loss="squared", linearize="centered")
-    found = plots.title("VGG", sweep([run], train=False, store=tmp_path), "lite")
-    assert "cifar10-jpeg in place of CIFAR-10, width 8 instead of 64, 6 epochs instead of 100" in found
+    result = plots.title("VGG", sweep([run], train=False, store=tmp_path), "lite")
+    assert "cifar10-jpeg in place of CIFAR-10, width 8 instead of 64, 6 epochs instead of 100" in result
 
 
 def test_a_figure_without_a_single_record_says_so(tmp_path):
@@ -442,8 +442,8 @@ def test_the_stability_map_shows_exact_and_simulated_growth_with_every_edge():
     for axis in (exact, simulated):
         assert any(list(line.get_xdata()) == [0.5, 0.5] for line in axis.lines)
         assert axis.get_xlim() == (0.1, 10) and axis.get_ylim() == (0.1, 100)
-    told = [text.get_text() for text in exact.get_legend().get_texts()]
-    assert len(told) == 5 and "SGD's conditions: η = min(2/a, 1/s₂) = 0.50" in told
+    labels = [text.get_text() for text in exact.get_legend().get_texts()]
+    assert len(labels) == 5 and "SGD's conditions: η = min(2/a, 1/s₂) = 0.50" in labels
 
 
 def test_ticks_on_log_axes_are_plain_numbers():
@@ -466,8 +466,8 @@ def test_second_moments_draw_every_path_and_say_of_how_many_the_mean_is():
     figure = plots.second_moments(tidy, paths=2000, title="t")
     assert [axis.get_title() for axis in figure.axes] == ["below", "at", "beyond"]
     assert [len([line for line in axis.lines if len(line.get_xdata()) == 3]) for axis in figure.axes] == [4, 4, 4]
-    told = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert told == ["single paths", "mean of 2000 paths", "exact E‖x‖²"]
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert labels == ["single paths", "mean of 2000 paths", "exact E‖x‖²"]
 
 
 def landscape(panel: str, sharpness: float) -> pandas.DataFrame:
@@ -532,8 +532,8 @@ def test_against_rho_draws_every_seed_the_means_and_each_bound_even_a_single_one
     single, batches = lines_of(axis, marker="_")
     assert list(single.get_ydata()) == [8.0] and list(batches.get_ydata()) == pytest.approx([3.0, 2.9, 2.8])
     assert [line.get_color() for line in (single, batches)] == [line.get_color() for line in means]
-    told = [text.get_text() for text in axis.get_legend().get_texts()]
-    assert told == ["single", "bound of (7), single", "batches", "bound of (7), batches"]
+    labels = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert labels == ["single", "bound of (7), single", "batches", "bound of (7), batches"]
     assert [tick.get_text() for tick in axis.get_xticklabels()] == ["SGD\n0.02", "0.1\n0.02", "0.2\n0.02"]
 
 
@@ -573,8 +573,8 @@ def test_what_is_lacking_is_named_by_radius_and_seed():
     assert plots.lacking(figure, table, names).get_supxlabel() == ""
     table.loc[[1, 2, 4, 5, 6], "status"] = "missing"
     names[3] = ["a", "s3"]
-    told = plots.lacking(figure, table, names).get_supxlabel().replace("\n", " ")
-    assert told == (
+    footnote = plots.lacking(figure, table, names).get_supxlabel().replace("\n", " ")
+    assert footnote == (
         "missing: 5 of 9 networks (SAM with ρ = 0.2: seeds 0; SGD, SAM with ρ = 0.1: seeds 1, 2); "
         "not converged: a, s3 of SAM with ρ = 0.1, seed 0"
     )

@@ -125,7 +125,7 @@ def judged(runs):
     own = radii[radii["seed"] != "all"]
     own = own.assign(log=np.log10(own["rho"].astype(float)))
     width = claims.CLAIMS["03_width"]
-    found = {
+    result = {
         "3a-grows": effects.slope(paper),
         "3a-unbiased": effects.slope(both),
         "selection": effects.over_cells(both),
@@ -134,7 +134,7 @@ def judged(runs):
         "11-smooth": analysis.width.continuous(analysis.width.accuracies(runs)).effect,
         "3a-size": analysis.width.against_published(paper).effect,
     }
-    return {name: (effect, verdicts.judge(width[name], effect)) for name, effect in found.items()}
+    return {name: (effect, verdicts.judge(width[name], effect)) for name, effect in result.items()}
 
 
 def same(one, other):

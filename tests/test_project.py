@@ -64,13 +64,13 @@ def test_the_package_allows_the_pinned_versions():
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_make_has_the_target(target):
-    found = subprocess.run(["make", "-n", target], capture_output=True, text=True, cwd=paths.ROOT)
-    assert found.returncode == 0, found.stderr
+    process = subprocess.run(["make", "-n", target], capture_output=True, text=True, cwd=paths.ROOT)
+    assert process.returncode == 0, process.stderr
 
 
 def test_clean_spares_records_datasets_and_checkpoints():
-    found = subprocess.run(["make", "-n", "clean"], capture_output=True, text=True, cwd=paths.ROOT)
-    assert "data" not in found.stdout
+    process = subprocess.run(["make", "-n", "clean"], capture_output=True, text=True, cwd=paths.ROOT)
+    assert "data" not in process.stdout
 
 
 @pytest.mark.parametrize(
@@ -143,17 +143,17 @@ def test_a_page_of_the_docs_is_in_their_index(page):
 
 
 def test_the_citation_file_has_what_its_format_requires():
-    found = yaml.safe_load((paths.ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert found["cff-version"] == "1.2.0"
-    assert all(isinstance(found[key], str) and found[key] for key in ("title", "message"))
-    assert found["authors"] and all("name" in author or "family-names" in author for author in found["authors"])
-    for reference in found["references"]:
+    result = yaml.safe_load((paths.ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert result["cff-version"] == "1.2.0"
+    assert all(isinstance(result[key], str) and result[key] for key in ("title", "message"))
+    assert result["authors"] and all("name" in author or "family-names" in author for author in result["authors"])
+    for reference in result["references"]:
         assert {"type", "title", "authors"} <= set(reference)
 
 
 def test_tests_of_engines_run_with_the_instructions_of_other_processors_too():
-    found = subprocess.run(["make", "-n", "test"], capture_output=True, text=True, cwd=paths.ROOT).stdout
-    assert "ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 make test-engines" in found
+    printed = subprocess.run(["make", "-n", "test"], capture_output=True, text=True, cwd=paths.ROOT).stdout
+    assert "ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 make test-engines" in printed
     (workflow,) = (paths.ROOT / ".github" / "workflows").iterdir()
     jobs = yaml.safe_load(workflow.read_text())["jobs"]
     assert jobs["old-processor"]["env"] == {"ATEN_CPU_CAPABILITY": "default"}

@@ -15,7 +15,7 @@ def test_a_record_is_compared_with_what_is_trained_today(tmp_path, monkeypatch, 
     runs = [RUN, RUN.but(seed=1)]
     sweep(runs, store=tmp_path / "digits")
     file = records.path(tmp_path / "digits", RUN)
-    for change, told, code in [
+    for change, message, code in [
         (0.0, "the same numbers", 0),
         (1e-9, "off by 1.0e-09", 0),
         (0.01, "off by 9.9e-03", 1),
@@ -26,7 +26,7 @@ def test_a_record_is_compared_with_what_is_trained_today(tmp_path, monkeypatch, 
         file.write_text(json.dumps(record))
         given = ["--where", "dataset == 'digits'", "--store", str(tmp_path / "again")]
         assert retrain.main(given) == code
-        assert f"{RUN.key} (mlp of width 0.03): {told}" in capsys.readouterr().out
+        assert f"{RUN.key} (mlp of width 0.03): {message}" in capsys.readouterr().out
     assert retrain.main(["0123"]) == 1 and "no record of 0123" in capsys.readouterr().err
 
 

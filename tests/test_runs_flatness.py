@@ -49,18 +49,18 @@ def top(matrix):
 
 def test_sharpness_and_moments_are_those_of_dense_hessians(trained):
     model, batches = trained
-    found = flatness.flatness(None, model, batches, RUN, samples=20, batch=4, draws=2)
+    measured = flatness.flatness(None, model, batches, RUN, samples=20, batch=4, draws=2)
     x, y = batches.balanced(20)
     each = dense(model, x, y)
     h = each.mean(0)
-    assert found["a"] == pytest.approx(top(h), rel=1e-6)
+    assert measured["a"] == pytest.approx(top(h), rel=1e-6)
     for k in (2, 3, 4):
         moment = torch.linalg.matrix_power(each, k).mean(0) - torch.linalg.matrix_power(h, k)
-        assert found[f"s{k}"] == pytest.approx(top(moment) ** (1 / k), rel=1e-6)
-        assert found[f"s{k}_converged"]
+        assert measured[f"s{k}"] == pytest.approx(top(moment) ** (1 / k), rel=1e-6)
+        assert measured[f"s{k}_converged"]
     b = torch.eye(len(h), dtype=h.dtype) - RUN.lr * each
-    assert found["stability"] == pytest.approx(top((b @ b).mean(0)), rel=1e-6)
-    assert sum(found["density_weights"]) == pytest.approx(1)
+    assert measured["stability"] == pytest.approx(top((b @ b).mean(0)), rel=1e-6)
+    assert sum(measured["density_weights"]) == pytest.approx(1)
 
 
 def test_the_second_moment_of_batches_is_the_expectation_over_all_of_them(trained):
@@ -68,29 +68,33 @@ def test_the_second_moment_of_batches_is_the_expectation_over_all_of_them(traine
     model, batches = trained
     x, y = (part[:3] for part in batches.balanced(20))
     three = types.SimpleNamespace(balanced=lambda samples: (x, y))
-    found = flatness.flatness(None, model, three, RUN, samples=3, batch=2, draws=2)
+    measured = flatness.flatness(None, model, three, RUN, samples=3, batch=2, draws=2)
     each = dense(model, x, y)
     h = each.mean(0)
     pairs = [(each[i] + each[j]) / 2 for i, j in itertools.product(range(3), repeat=2)]
     over_batches = top(torch.stack([p @ p for p in pairs]).mean(0) - h @ h) ** 0.5
-    assert found["batch_s2"] == pytest.approx(over_batches, rel=1e-6)
+    assert measured["batch_s2"] == pytest.approx(over_batches, rel=1e-6)
 
 
 def test_what_is_drawn_comes_with_its_number_and_error(trained):
     model, batches = trained
     x, y = batches.balanced(20)
-    found = flatness.flatness(None, model, batches, RUN, samples=20, batch=4, draws=3)
-    assert found["batch_draws"] == 3 and found["density_probes"] == 4
-    assert len(found["density_nodes"]) % 4 == 1 and found["density_nodes"][-1] == 0  # and the null space
+    measured = flatness.flatness(None, model, batches, RUN, samples=20, batch=4, draws=3)
+    assert measured["batch_draws"] == 3 and measured["density_probes"] == 4
+    assert len(measured["density_nodes"]) % 4 == 1 and measured["density_nodes"][-1] == 0  # and the null space
     for k, name in ((2, "batch_s2_drawn"), (3, "batch_s3"), (4, "batch_s4")):
         expected, error = flatness.batch_moment(model, "squared", x, y, k, 4, 3, seed=RUN.seed)
-        assert (found[name], found[f"{name}_error"], found[f"{name}_converged"]) == (expected.value, error, True)
+        assert (measured[name], measured[f"{name}_error"], measured[f"{name}_converged"]) == (
+            expected.value,
+            error,
+            True,
+        )
     norms = []
     for index in flatness._batches(20, 4, 3, RUN.seed):
         loss = (model(x[index]) - nn.functional.one_hot(y[index], 10)).square().sum(1).mean()
         norms.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))]).norm())
-    assert found["batch_gradient"] == pytest.approx(torch.stack(norms).mean().item())
-    assert found["batch_gradient_error"] == pytest.approx(torch.stack(norms).std().item() / 3**0.5)
+    assert measured["batch_gradient"] == pytest.approx(torch.stack(norms).mean().item())
+    assert measured["batch_gradient_error"] == pytest.approx(torch.stack(norms).std().item() / 3**0.5)
     alone = flatness.flatness(None, model, batches, RUN, samples=20, batch=4, draws=1)
     assert alone["batch_s3_error"] is None and alone["batch_gradient_error"] is None
 
@@ -119,13 +123,13 @@ def test_the_moments_of_drawn_batches_are_those_of_dense_hessians(trained, k, mo
     drawn = []
     plain = torch.randint
     monkeypatch.setattr(torch, "randint", lambda *a, **b: drawn.append(plain(*a, **b)) or drawn[-1])
-    found, error = flatness.batch_moment(model, "squared", x, y, k, batch=5, draws=3)
+    result, error = flatness.batch_moment(model, "squared", x, y, k, batch=5, draws=3)
     each = dense(model, x, y)
     means = [each[index].mean(0) for index in drawn]
     moment = torch.stack([torch.linalg.matrix_power(m, k) for m in means]).mean(0)
     assert len(means) == 3
     value = top(moment - torch.linalg.matrix_power(each.mean(0), k))
-    assert found.eigenvalue == pytest.approx(value, rel=1e-6)
+    assert result.eigenvalue == pytest.approx(value, rel=1e-6)
     # How the root moves with the weight of a draw, by the change of the whole eigenvalue: the infinitesimal jackknife.
     step, moved = 1e-5, []
     for m in means:
@@ -139,11 +143,11 @@ def test_the_gradient_of_batches_is_the_mean_of_its_norm(trained, monkeypatch):
     model, batches = trained
     orders = iter([torch.randperm(20), torch.arange(20).flip(0)])
     monkeypatch.setattr(flatness, "_batches", lambda n, batch, draws, seed: list(orders) or [torch.arange(n)])
-    found = flatness.flatness(None, model, batches, RUN, samples=20, batch=20, draws=2)
+    measured = flatness.flatness(None, model, batches, RUN, samples=20, batch=20, draws=2)
     x, y = batches.balanced(20)
     loss = (model(x) - nn.functional.one_hot(y, 10)).square().sum(1).mean()
     norm = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))]).norm().item()
-    assert [found["gradient"], found["batch_gradient"]] == pytest.approx([norm, norm])
+    assert [measured["gradient"], measured["batch_gradient"]] == pytest.approx([norm, norm])
 
 
 def test_eigenvalues_that_are_equal_are_both_found():
@@ -153,21 +157,21 @@ def test_eigenvalues_that_are_equal_are_both_found():
     with torch.no_grad():
         model[-1].weight.zero_()
         model[3].bias.fill_(-1e3)
-    found = flatness.landscape(None, model, Batches(run, CPU), run, samples=20, points=3)
-    assert found["eigenvalues"] == pytest.approx([2, 2])
+    measured = flatness.landscape(None, model, Batches(run, CPU), run, samples=20, points=3)
+    assert measured["eigenvalues"] == pytest.approx([2, 2])
 
 
 def test_the_landscape_bends_along_its_axes_as_the_eigenvalues_say(trained):
     model, batches = trained
     before = [p.clone() for p in model.parameters()]
     step = 1e-4
-    found = flatness.landscape(None, model, batches, RUN, samples=20, radius=step, points=3)
+    measured = flatness.landscape(None, model, batches, RUN, samples=20, radius=step, points=3)
     values = torch.linalg.eigvalsh(dense(model, *batches.balanced(20)).mean(0))
-    assert found["eigenvalues"] == pytest.approx(values[[-1, -2]].tolist(), rel=1e-6)
-    assert found["eigenvalues_converged"] == [True, True] and max(found["eigenvalues_residual"]) <= 1e-8
-    f = torch.tensor(found["surface"], dtype=torch.float64)
+    assert measured["eigenvalues"] == pytest.approx(values[[-1, -2]].tolist(), rel=1e-6)
+    assert measured["eigenvalues_converged"] == [True, True] and max(measured["eigenvalues_residual"]) <= 1e-8
+    f = torch.tensor(measured["surface"], dtype=torch.float64)
     along = [(f[1, 2] - 2 * f[1, 1] + f[1, 0]) / step**2, (f[2, 1] - 2 * f[1, 1] + f[0, 1]) / step**2]
-    assert [a.item() for a in along] == pytest.approx(found["eigenvalues"], rel=1e-3)
+    assert [a.item() for a in along] == pytest.approx(measured["eigenvalues"], rel=1e-3)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
@@ -175,15 +179,15 @@ def test_an_eigenvalue_that_has_not_converged_is_told(trained, monkeypatch):
     model, batches = trained
     plain = flatness.lanczos
     monkeypatch.setattr(flatness, "lanczos", lambda *args, **options: plain(*args, **options, max_iterations=2))
-    found = flatness.landscape(None, model, batches, RUN, samples=20, points=3)
-    assert found["eigenvalues_converged"] == [False, False] and min(found["eigenvalues_residual"]) > 1e-8
+    measured = flatness.landscape(None, model, batches, RUN, samples=20, points=3)
+    assert measured["eigenvalues_converged"] == [False, False] and min(measured["eigenvalues_residual"]) > 1e-8
 
 
 def test_millions_of_entries_are_summed_in_double_precision():
     v = torch.rand(5_000_000, generator=torch.Generator().manual_seed(0)) + 0.5
     exact = 2 * v.double().square().sum().item() * v[0].item()
-    found = flatness._rank_one(types.SimpleNamespace(eigenvalue=1.0, vector=v), v)
-    assert found[0].item() == pytest.approx(exact, rel=3e-7)
+    result = flatness._rank_one(types.SimpleNamespace(eigenvalue=1.0, vector=v), v)
+    assert result[0].item() == pytest.approx(exact, rel=3e-7)
 
 
 def test_the_loss_and_its_gradient_vanish_where_the_network_interpolates(trained):
@@ -195,7 +199,7 @@ def test_the_loss_and_its_gradient_vanish_where_the_network_interpolates(trained
         first, second = model.parameters()
         second.copy_(torch.eye(10))
         first.copy_((torch.linalg.pinv(x.flatten(1)) @ nn.functional.one_hot(y, 10).double()).T)
-    found = flatness.flatness(None, model, batches, RUN.but(model="linear2", width=10, lr=1e-4), samples=10, draws=1)
-    assert found["sample_loss"] < 1e-20
-    assert found["gradient"] < 1e-9
-    assert found["stable"]
+    measured = flatness.flatness(None, model, batches, RUN.but(model="linear2", width=10, lr=1e-4), samples=10, draws=1)
+    assert measured["sample_loss"] < 1e-20
+    assert measured["gradient"] < 1e-9
+    assert measured["stable"]

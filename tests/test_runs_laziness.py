@@ -49,22 +49,22 @@ def test_of_weights_moved_by_hand_everything_is_known():
                     p.zero_()
         for p in after.parameters():
             p.mul_(2)
-    found = laziness.laziness(before, after, batches, RUN, **SMALL)
-    assert found["distance"] == pytest.approx(found["start_norm"], rel=1e-12) and found["stability"] == 1.0
+    result = laziness.laziness(before, after, batches, RUN, **SMALL)
+    assert result["distance"] == pytest.approx(result["start_norm"], rel=1e-12) and result["stability"] == 1.0
     wanted = RUN.alpha * after(batches.test[0][:5]).detach()
-    torch.testing.assert_close(torch.tensor(found["outputs"], dtype=torch.float64), wanted, rtol=1e-6, atol=1e-12)
-    assert found["ascent_stability"] is None and found["swing"] is None
-    assert found["sharpness_converged"] and found["sharpness"] > 0
+    torch.testing.assert_close(torch.tensor(result["outputs"], dtype=torch.float64), wanted, rtol=1e-6, atol=1e-12)
+    assert result["ascent_stability"] is None and result["swing"] is None
+    assert result["sharpness_converged"] and result["sharpness"] > 0
 
 
 def test_an_untrained_network_is_perfectly_lazy():
     batches = Batches(RUN, CPU)
     before, after = (batches.network(RUN)[0].eval() for _ in range(2))
-    found = laziness.laziness(before, after, batches, RUN, **SMALL)
-    assert (found["distance"], found["stability"], found["kernel_change"]) == (0.0, 1.0, 0.0)
-    assert found["kernel_cosine"] == pytest.approx(1.0, abs=1e-12)
-    assert found["start_sharpness"] == found["sharpness"]
-    assert not torch.tensor(found["outputs"]).any()
+    result = laziness.laziness(before, after, batches, RUN, **SMALL)
+    assert (result["distance"], result["stability"], result["kernel_change"]) == (0.0, 1.0, 0.0)
+    assert result["kernel_cosine"] == pytest.approx(1.0, abs=1e-12)
+    assert result["start_sharpness"] == result["sharpness"]
+    assert not torch.tensor(result["outputs"]).any()
 
 
 @pytest.mark.parametrize("normalized", [True, False])
@@ -77,7 +77,7 @@ def test_the_ascent_is_that_of_sam(normalized):
         for p in model.parameters():
             p.mul_(1.1)
     x, y = batches.train[0][:32], batches.loss_target(batches.train[1][:32])
-    found = laziness.ascended(model, run, x, y)
+    result = laziness.ascended(model, run, x, y)
     other, seen = copy.deepcopy(model), []
     optimizer = SAM(other.parameters(), torch.optim.SGD, rho=0.3, normalized=normalized, lr=0.0)
 
@@ -89,7 +89,7 @@ def test_the_ascent_is_that_of_sam(normalized):
         return loss
 
     optimizer.step(closure)
-    for a, b in zip(found.parameters(), seen[1], strict=True):
+    for a, b in zip(result.parameters(), seen[1], strict=True):
         torch.testing.assert_close(a.detach(), b, rtol=1e-12, atol=1e-14)
 
 
@@ -137,11 +137,11 @@ def dense_sharpness(model, batches, run) -> float:
 
 def test_sharpness_is_that_of_the_dense_hessian_of_the_runs_own_loss_before_and_after():
     before, after, batches, run = trained(RUN.but(width=0.05, alpha=2.0, lr=0.1))
-    found = laziness.laziness(before, after, batches, run, **SMALL)
+    result = laziness.laziness(before, after, batches, run, **SMALL)
     for name, model in (("start_sharpness", before), ("sharpness", after)):
-        assert found[name] == pytest.approx(dense_sharpness(model, batches, run), rel=1e-4)
-        assert found[f"{name}_converged"]
-    assert abs(found["sharpness"] / found["start_sharpness"] - 1) > 0.1
+        assert result[name] == pytest.approx(dense_sharpness(model, batches, run), rel=1e-4)
+        assert result[f"{name}_converged"]
+    assert abs(result["sharpness"] / result["start_sharpness"] - 1) > 0.1
 
 
 def kernel(model, x) -> torch.Tensor:
@@ -154,11 +154,11 @@ def kernel(model, x) -> torch.Tensor:
 
 def test_the_kernels_change_is_measured_from_the_kernel_at_the_start():
     before, after, batches, run = trained(RUN.but(alpha=1.0, lr=0.1))
-    found = laziness.laziness(before, after, batches, run, **SMALL)
+    result = laziness.laziness(before, after, batches, run, **SMALL)
     old, new = (kernel(model, batches.balanced(SMALL["kernel_samples"])[0]) for model in (before, after))
-    assert found["kernel_change"] == pytest.approx(((new - old).norm() / old.norm()).item(), rel=1e-9)
+    assert result["kernel_change"] == pytest.approx(((new - old).norm() / old.norm()).item(), rel=1e-9)
     cosine = ((new * old).sum() / new.norm() / old.norm()).item()
-    assert found["kernel_cosine"] == pytest.approx(cosine, rel=1e-9)
+    assert result["kernel_cosine"] == pytest.approx(cosine, rel=1e-9)
     assert abs(new.norm() / old.norm() - 1) > 0.1 and cosine < 0.99
 
 
@@ -175,7 +175,7 @@ def kept(before, after, x) -> float:
 def test_the_ascent_is_measured_at_the_start_on_the_first_batch():
     """The step w₀ + ρg/‖g‖ written out: how far the outputs swing on that batch, and how many test signs are kept."""
     before, after, batches, run = trained(RUN.but(optimizer="sam", rho=0.5, lr=0.1))
-    found = laziness.laziness(before, after, batches, run, **SMALL)
+    result = laziness.laziness(before, after, batches, run, **SMALL)
     x, labels = batches.train[0][: run.batch_size], batches.train[1][: run.batch_size]
     target = torch.nn.functional.one_hot(labels, 10).double() / run.alpha
     gradients = torch.autograd.grad((before(x) - target).square().sum(1).mean(), list(before.parameters()))
@@ -185,10 +185,10 @@ def test_the_ascent_is_measured_at_the_start_on_the_first_batch():
         for p, g in zip(moved.parameters(), gradients, strict=True):
             p.add_(run.rho * g / norm)
         outputs = run.alpha * (moved.model(x) - before.model(x))
-    assert found["swing"] == pytest.approx(outputs.square().sum(1).sqrt().mean().item(), rel=1e-9)
+    assert result["swing"] == pytest.approx(outputs.square().sum(1).sqrt().mean().item(), rel=1e-9)
     test = batches.test[0][: SMALL["samples"]]
-    assert found["ascent_stability"] == kept(before, moved, test) < 1
-    assert found["stability"] == kept(before, after, test) < 1
+    assert result["ascent_stability"] == kept(before, moved, test) < 1
+    assert result["stability"] == kept(before, after, test) < 1
 
 
 def test_what_is_not_linearized_is_refused():

@@ -77,15 +77,15 @@ def test_flatness_is_measured_by_its_second_recipe():
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "told"),
+    ("kind", "options", "message"),
     [
         ("sharpnes", {}, "kind = 'sharpnes': must be one of flatness, landscape"),
         ("landscape", {"pionts": 5}, "pionts = 5: landscape has no such option; it has samples, radius, points"),
         ("landscape", {"points": 5.0}, "points = 5.0: must be a int, such as 21"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(kind, options, told):
-    with pytest.raises(ValueError, match=told):
+def test_what_cannot_be_measured_is_refused(kind, options, message):
+    with pytest.raises(ValueError, match=message):
         Measurement(RUN, kind, options)
 
 
@@ -112,8 +112,8 @@ def test_a_measurement_is_filed_in_the_call_that_trains(tmp_path, weigh):
 
 @pytest.mark.parametrize("runs", [[RUN], [RUN.but(seed=s) for s in range(3)]])
 def test_alone_or_stacked_the_network_is_the_one_that_the_run_trains(tmp_path, weigh, runs):
-    found = sweep.measure([Measurement(run, "weigh") for run in runs], store=tmp_path, executor=None)
-    for run, moved in zip(runs, found["moved"], strict=True):
+    table = sweep.measure([Measurement(run, "weigh") for run in runs], store=tmp_path, executor=None)
+    for run, moved in zip(runs, table["moved"], strict=True):
         loop = Loop([run], torch.device("cpu"))
         start = torch.cat([p.detach().flatten().clone() for p in loop.model.parameters()])
         fitting.fit(loop)
@@ -144,16 +144,16 @@ def test_without_weights_the_run_is_trained_again_and_its_record_stays(tmp_path,
 
 
 def test_reading_trains_nothing(tmp_path, weigh):
-    found = sweep.measure([Measurement(RUN, "weigh")], store=tmp_path, train=False)
-    assert found["status"].tolist() == ["missing"]
+    table = sweep.measure([Measurement(RUN, "weigh")], store=tmp_path, train=False)
+    assert table["status"].tolist() == ["missing"]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_diverged_network_is_shown_as_such_and_not_measured(tmp_path, weigh):
     wild = RUN.but(lr=1e30)
     for _ in range(2):  # the second time nothing is tried
-        found = sweep.measure([Measurement(wild, "weigh")], store=tmp_path)
-        assert found["status"].tolist() == ["diverged"]
+        table = sweep.measure([Measurement(wild, "weigh")], store=tmp_path)
+        assert table["status"].tolist() == ["diverged"]
     assert [f.name for f in tmp_path.glob("*.json")] == [f"{wild.key}.json"]
 
 
@@ -180,10 +180,10 @@ def test_a_budget_gives_up_a_measurement_that_takes_too_long(tmp_path, weigh, mo
     monkeypatch.setattr(fitting, "fit", None)
     began = time.monotonic()
     with ThreadPoolExecutor(1) as pool:
-        found = sweep.measure(wanted, store=tmp_path, budget=2, executor=pool if thread else None)
+        table = sweep.measure(wanted, store=tmp_path, budget=2, executor=pool if thread else None)
     assert time.monotonic() - began < 2
     assert 0 < len(naps) < 200
-    assert found["status"].tolist() == ["done", "missing", "missing"]
+    assert table["status"].tolist() == ["done", "missing", "missing"]
     naps += [None] * 200
     assert set(sweep.measure(wanted, store=tmp_path, budget=60)["status"]) == {"done"}
 
@@ -229,8 +229,8 @@ def test_the_record_of_another_measurement_is_reported_and_taken_again(tmp_path,
     file = records.path(tmp_path, wanted)
     file.write_text(file.read_text().replace('"scale": 1.0', '"scale": 3.0'))
     with pytest.warns(records.RecordWarning, match="not a record of this measurement"):
-        found = sweep.measure([wanted], store=tmp_path)
-    assert found["status"].tolist() == ["done"]
+        table = sweep.measure([wanted], store=tmp_path)
+    assert table["status"].tolist() == ["done"]
     assert file.with_suffix(".bad").exists()
 
 

@@ -177,9 +177,9 @@ def test_a_writer_killed_in_the_middle_leaves_the_old_file(tmp_path):
 
 
 def test_provenance_says_which_code_and_machine():
-    found = records.provenance(torch.device("cpu"))
-    assert set(found) == {"commit", "date", "python", "torch", "device", "instructions", "threads"}
-    assert found["torch"] == torch.__version__ and found["device"]
+    result = records.provenance(torch.device("cpu"))
+    assert set(result) == {"commit", "date", "python", "torch", "device", "instructions", "threads"}
+    assert result["torch"] == torch.__version__ and result["device"]
 
 
 def test_a_copy_inside_another_checkout_names_no_commit(tmp_path):
@@ -188,5 +188,5 @@ def test_a_copy_inside_another_checkout_names_no_commit(tmp_path):
         subprocess.run([*git, *command], check=True)
     shutil.copytree(paths.ROOT / "lib", tmp_path / "copy" / "lib")
     script = "from lib.runs import records; print(records.paths.ROOT, records.commit())"
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path / "copy")
-    assert found.stdout.split() == [str(tmp_path / "copy"), "None"], found.stderr
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path / "copy")
+    assert process.stdout.split() == [str(tmp_path / "copy"), "None"], process.stderr

@@ -105,8 +105,8 @@ def test_agrees_with_another_implementation_over_many_steps(base, options):
         loss = closure_of(other, lambda: nn.functional.cross_entropy(theirs(x), y))  # noqa: B023
         expected = loss().item()  # that one wants the first gradient before its step
         other.step(loss)
-        (found,) = train(ours, optimizer, [step])
-        assert found == pytest.approx(expected, abs=tolerance)
+        (result,) = train(ours, optimizer, [step])
+        assert result == pytest.approx(expected, abs=tolerance)
     assert (weights(ours) - weights(theirs)).norm() < tolerance
     assert (weights(ours) - weights(plain)).norm() > 1e4 * tolerance  # what SAM does at all
 
@@ -200,8 +200,8 @@ def test_running_statistics_move_in_the_pass_at_w_only():
         plain(x)
         optimizer.step(closure_of(optimizer, lambda: model(x).square().sum()))  # noqa: B023
         doubled.step(closure_of(doubled, lambda: unaware(x).square().sum()))  # noqa: B023
-        found, expected = statistics(model), statistics(plain)
-        assert len(found) == 6 and all(torch.equal(found[name], expected[name]) for name in expected)
+        result, expected = statistics(model), statistics(plain)
+        assert len(result) == 6 and all(torch.equal(result[name], expected[name]) for name in expected)
     assert model[1].num_batches_tracked == 5
     assert unaware[1].num_batches_tracked == 10  # so that the above could have failed
 
@@ -280,17 +280,17 @@ def test_a_missing_closure_is_explained():
 
 @pytest.mark.parametrize("rho", [-0.1, math.nan, math.inf, "0.1", None])
 def test_a_bad_rho_is_refused_wherever_it_is_given(rho):
-    told = f"rho = {rho!r}: the radius of SAM must be a finite number, 0 or more"
+    message = f"rho = {rho!r}: the radius of SAM must be a finite number, 0 or more"
     with pytest.raises(ValueError) as caught:
         SAM([vector(1.0)], SGD, rho=rho, lr=0.1)
-    assert str(caught.value) == told
+    assert str(caught.value) == message
     with pytest.raises(ValueError) as caught:
         SAM([{"params": [vector(1.0)], "rho": rho}], SGD, rho=0.1, lr=0.1)
-    assert str(caught.value) == told
+    assert str(caught.value) == message
     optimizer = SAM([vector(1.0)], SGD, rho=0.1, lr=0.1)
     with pytest.raises(ValueError) as caught:
         optimizer.add_param_group({"params": [vector(1.0)], "rho": rho})
-    assert str(caught.value) == told and len(optimizer.param_groups) == 1
+    assert str(caught.value) == message and len(optimizer.param_groups) == 1
 
 
 @pytest.mark.parametrize("number", [1, np.float32(1), np.float64(1), np.int64(1)])

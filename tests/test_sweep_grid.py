@@ -77,10 +77,10 @@ def expected(tmp_path_factory) -> pandas.DataFrame:
         return sweep.sweep(grid(), store=tmp_path_factory.mktemp("expected"))
 
 
-def check(found: pandas.DataFrame, expected: pandas.DataFrame) -> None:
+def check(result: pandas.DataFrame, expected: pandas.DataFrame) -> None:
     """The same to the last bit, but for the provenance."""
     pandas.testing.assert_frame_equal(
-        found.drop(columns="provenance"), expected.drop(columns="provenance"), check_exact=True
+        result.drop(columns="provenance"), expected.drop(columns="provenance"), check_exact=True
     )
 
 
@@ -114,25 +114,25 @@ def test_one_row_a_run_in_the_order_given(tmp_path, expected):
 def test_reading_makes_no_file_or_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("SAM_RECORDS", str(tmp_path / "default"))
     for store in (None, tmp_path / "given", str(tmp_path / "given")):
-        found = sweep.sweep(grid(), store=store, train=False)
-        assert set(found["status"]) == {"missing"} and found["curves"].isna().all() and found["provenance"].isna().all()
-        assert (found[list(sweep.FINAL)].dtypes == np.float64).all() and found["test_loss"].isna().all()
+        table = sweep.sweep(grid(), store=store, train=False)
+        assert set(table["status"]) == {"missing"} and table["curves"].isna().all() and table["provenance"].isna().all()
+        assert (table[list(sweep.FINAL)].dtypes == np.float64).all() and table["test_loss"].isna().all()
         assert set(sweep.plan(grid(), store=store)["status"]) == {"missing"}
     assert not list(tmp_path.iterdir())
 
 
 def test_an_empty_grid_gives_an_empty_table(tmp_path, expected):
-    found = sweep.sweep([], store=tmp_path / "store")
-    assert len(found) == 0 and list(found.columns) == list(expected.columns)
+    table = sweep.sweep([], store=tmp_path / "store")
+    assert len(table) == 0 and list(table.columns) == list(expected.columns)
     assert not (tmp_path / "store").exists()
 
 
 def test_a_duplicate_is_trained_once_and_has_its_row(tmp_path, monkeypatch):
     trained = spy(monkeypatch)
-    found = sweep.sweep(iter([FACTORS, FACTORS.but(seed=1), FACTORS]), store=str(tmp_path))
+    table = sweep.sweep(iter([FACTORS, FACTORS.but(seed=1), FACTORS]), store=str(tmp_path))
     assert [len(runs) for runs in trained] == [2]
-    assert list(found["key"]) == [FACTORS.key, FACTORS.but(seed=1).key, FACTORS.key]
-    assert found["train_loss"].iloc[0] == found["train_loss"].iloc[2]
+    assert list(table["key"]) == [FACTORS.key, FACTORS.but(seed=1).key, FACTORS.key]
+    assert table["train_loss"].iloc[0] == table["train_loss"].iloc[2]
 
 
 def spy(monkeypatch) -> list:
@@ -161,9 +161,9 @@ def test_what_is_recorded_is_not_trained_again(tmp_path, monkeypatch):
 
 def test_a_diverged_run_is_recorded_and_shown(tmp_path):
     runs = [FACTORS, FACTORS.but(lr=1e6)]
-    found = sweep.sweep(runs, store=tmp_path)
-    assert list(found["status"]) == ["done", "diverged"]
-    assert np.isnan(found["train_loss"].iloc[1]) and found["curves"].iloc[1]["epoch"] == []
+    table = sweep.sweep(runs, store=tmp_path)
+    assert list(table["status"]) == ["done", "diverged"]
+    assert np.isnan(table["train_loss"].iloc[1]) and table["curves"].iloc[1]["epoch"] == []
     check_store(tmp_path, runs)
 
 
@@ -233,8 +233,8 @@ def test_training_takes_one_thread_however_many_there_are(tmp_path, monkeypatch,
     for name in ("__init__", "epoch", "evaluate"):
         original = getattr(engine, name)
         monkeypatch.setattr(engine, name, lambda *given, of=original: seen.add(torch.get_num_threads()) or of(*given))
-    found = sweep.sweep([run], store=tmp_path)
-    assert seen == {1} and found["provenance"][0]["threads"] == 1 and torch.get_num_threads() == 2
+    table = sweep.sweep([run], store=tmp_path)
+    assert seen == {1} and table["provenance"][0]["threads"] == 1 and torch.get_num_threads() == 2
 
 
 def test_smoke_figures_use_the_engines(tmp_path):
@@ -246,9 +246,9 @@ def test_smoke_figures_use_the_engines(tmp_path):
         (perceptrons, {0.05: ("stack", 6), 0.2: ("stack", 6), 1.0: ("stack", 6)}),
         (resnets, {4.0: ("grouped", 2), 16.0: ("loop", 1)}),
     ]:
-        found = sweep.sweep(runs, store=tmp_path)
-        most = {width: max(p["group"] for p in part["provenance"]) for width, part in found.groupby("width")}
-        names = {width: {p["engine"] for p in part["provenance"]} for width, part in found.groupby("width")}
+        table = sweep.sweep(runs, store=tmp_path)
+        most = {width: max(p["group"] for p in part["provenance"]) for width, part in table.groupby("width")}
+        names = {width: {p["engine"] for p in part["provenance"]} for width, part in table.groupby("width")}
         assert {width: (*names[width], most[width]) for width in names} == kinds
 
 
@@ -256,8 +256,8 @@ def test_smoke_figures_use_the_engines(tmp_path):
 def test_the_same_grid_twice_gives_the_same_bytes(tmp_path, base):
     runs, bytes_ = optimizers(base, seeds=(0, 1)), []
     for store in (tmp_path / "first", tmp_path / "second"):
-        found = sweep.sweep(runs, store=store)
-        assert {p["engine"] for p in found["provenance"]} == {"stack" if base == DIGITS else "grouped"}
+        table = sweep.sweep(runs, store=store)
+        assert {p["engine"] for p in table["provenance"]} == {"stack" if base == DIGITS else "grouped"}
         lines = [records.path(store, run).read_bytes().splitlines() for run in runs]  # one line a part
         bytes_.append([[line for line in record if not line.startswith(b'"provenance"')] for record in lines])
     assert bytes_[0] == bytes_[1] and all(len(record) == 2 + len(Run.PARTS) - 1 for record in bytes_[0])
@@ -303,13 +303,13 @@ def test_a_killed_worker_of_the_local_pool_is_replaced(tmp_path, monkeypatch, un
     runs, _, table = undisturbed
     monkeypatch.setattr(rounds, "cpu_count", lambda: 2)
     killer = kill_a_worker(tmp_path)
-    told = (
+    message = (
         r"died of SIGKILL: .* want of memory; its group, linear2 of width . on factorization \(.*\), is trained again"
     )
-    with pytest.warns(UserWarning, match=told + " with nothing beside it, from its checkpoint"):
-        found = sweep.sweep(runs, store=tmp_path)
+    with pytest.warns(UserWarning, match=message + " with nothing beside it, from its checkpoint"):
+        result = sweep.sweep(runs, store=tmp_path)
     killer.join()
-    check(found, table)
+    check(result, table)
     check_store(tmp_path, runs)
 
 
@@ -335,10 +335,10 @@ def test_dask_with_a_killed_worker(tmp_path, undisturbed):
     with cluster, distributed.Client(cluster) as client:
         pids = list(client.run(os.getpid).values())
         killer = kill_a_worker(tmp_path)
-        found = sweep.sweep(runs, store=tmp_path, executor=client.get_executor())
+        result = sweep.sweep(runs, store=tmp_path, executor=client.get_executor())
         killer.join()
         assert set(client.run(os.getpid).values()) != set(pids)
-    check(found, table)
+    check(result, table)
     check_store(tmp_path, runs)
 
 
@@ -373,25 +373,27 @@ def test_a_run_at_which_workers_always_die_is_the_only_one_that_fails(tmp_path, 
     faulty_workers([doomed.key], plain=True)
     # when the grid is trained
     with pytest.warns(UserWarning) as caught:
-        found = sweep.sweep(grid(), store=tmp_path)
+        table = sweep.sweep(grid(), store=tmp_path)
     # then that run is marked, and named with the signal
-    assert list(found["key"][found["status"] == "failed"]) == [doomed.key]
-    assert found.set_index("key").loc[doomed.key, list(sweep.FINAL)].isna().all()
-    told = [str(warning.message) for warning in caught]
+    assert list(table["key"][table["status"] == "failed"]) == [doomed.key]
+    assert table.set_index("key").loc[doomed.key, list(sweep.FINAL)].isna().all()
+    messages = [str(warning.message) for warning in caught]
     assert re.match(
-        r"a worker process died of SIGSEGV, a crash of native code; its group, mlp of width 0.03 on", told[0]
+        r"a worker process died of SIGSEGV, a crash of native code; its group, mlp of width 0.03 on", messages[0]
     )
-    assert told[0].endswith("is trained again with nothing beside it, from the start")
-    assert caught[-1].category is sweep.FailedWarning and told[-1].startswith("failed") and doomed.key in told[-1]
-    assert "SIGSEGV" in told[-1] and "docs/onednn.md" in told[-1]
+    assert messages[0].endswith("is trained again with nothing beside it, from the start")
+    assert (
+        caught[-1].category is sweep.FailedWarning and messages[-1].startswith("failed") and doomed.key in messages[-1]
+    )
+    assert "SIGSEGV" in messages[-1] and "docs/onednn.md" in messages[-1]
     # and all others are filed: its companions by the plainest engine, the other groups as ever
     check_records(tmp_path, [run for run in grid() if run != doomed])
-    others = found["key"] != doomed.key
-    companions = others & found["key"].isin([run.key for run in grid()[3:6]])
-    assert {(p["engine"], p["group"]) for p in found["provenance"][companions]} == {("plain loop", 1)}
-    check(found[others & ~companions], expected[others & ~companions])
+    others = table["key"] != doomed.key
+    companions = others & table["key"].isin([run.key for run in grid()[3:6]])
+    assert {(p["engine"], p["group"]) for p in table["provenance"][companions]} == {("plain loop", 1)}
+    check(table[others & ~companions], expected[others & ~companions])
     for name in sweep.FINAL:
-        np.testing.assert_allclose(found[name][companions], expected[name][companions], rtol=1e-3)
+        np.testing.assert_allclose(table[name][companions], expected[name][companions], rtol=1e-3)
     # and the next call tries it again
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rounds, "cpu_count", lambda: 1)
@@ -402,9 +404,9 @@ def test_a_run_at_which_workers_always_die_is_the_only_one_that_fails(tmp_path, 
 def test_what_crashes_in_company_is_trained_by_itself(tmp_path, faulty_workers, expected):
     faulty_workers([grid()[4].key], plain=False, name=signal.SIGABRT.name)
     with pytest.warns(UserWarning, match="SIGABRT"):
-        found = sweep.sweep(grid(), store=tmp_path)
-    assert set(found["status"]) == {"done"}
-    assert [p["engine"] for p in found["provenance"]] == ["stack"] * 3 + ["plain loop"] * 3 + ["loop"]
+        table = sweep.sweep(grid(), store=tmp_path)
+    assert set(table["status"]) == {"done"}
+    assert [p["engine"] for p in table["provenance"]] == ["stack"] * 3 + ["plain loop"] * 3 + ["loop"]
     check_records(tmp_path, grid())
 
 
@@ -435,17 +437,17 @@ def test_a_group_that_killed_the_process_itself_is_left_to_a_worker_and_to_the_e
     faulty_workers([RESNET.key], plain=True)
     with pytest.MonkeyPatch.context() as patch, pytest.warns(sweep.FailedWarning):
         patch.setattr(rounds, "cpu_count", lambda: 1)
-        found = sweep.sweep(grid(), store=tmp_path)
+        table = sweep.sweep(grid(), store=tmp_path)
     # then it lives, and all others are filed
-    assert list(found["status"]) == ["done"] * 6 + ["failed"]
+    assert list(table["status"]) == ["done"] * 6 + ["failed"]
 
 
 def test_a_measurement_whose_run_fails_is_marked_too(tmp_path, faulty_workers):
     faulty_workers([DIGITS.key], plain=True)
     wanted = [Measurement(run, "landscape", {"points": 3, "samples": 20}) for run in (DIGITS, DIGITS.but(width=0.05))]
     with pytest.warns(sweep.FailedWarning):
-        found = sweep.measure(wanted, store=tmp_path)
-    assert list(found["status"]) == ["failed", "done"]
+        table = sweep.measure(wanted, store=tmp_path)
+    assert list(table["status"]) == ["failed", "done"]
 
 
 def test_the_command_says_what_failed(tmp_path, faulty_workers, capsys, monkeypatch):
@@ -499,8 +501,8 @@ class Pool(concurrent.futures.Executor):
 def test_workers_that_file_their_records_elsewhere_are_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(rounds, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(rounds, "VISIBLE_SECONDS", 0.1)
-    told = rf"{FACTORS.key}.json was written, but not to {tmp_path}: do all workers see it\?"
-    with pytest.raises(records.StoreError, match=told):
+    message = rf"{FACTORS.key}.json was written, but not to {tmp_path}: do all workers see it\?"
+    with pytest.raises(records.StoreError, match=message):
         sweep.sweep([FACTORS, DIGITS], store=tmp_path, executor=Pool())
 
 
@@ -515,8 +517,8 @@ def test_the_error_of_one_group_comes_after_the_others_have_ended(tmp_path, monk
     executor = ThreadPoolExecutor(threads) if threads else None
     with pytest.raises(data.DataUnavailable, match="mnist: looked for"):
         sweep.sweep(runs, store=tmp_path / "store", executor=executor)
-    found = sweep.sweep(runs, store=tmp_path / "store", train=False)
-    assert list(found["status"]) == ["missing", "done", "done", "done"]
+    table = sweep.sweep(runs, store=tmp_path / "store", train=False)
+    assert list(table["status"]) == ["missing", "done", "done", "done"]
     assert not list((tmp_path / "store").glob("checkpoints/*.runs"))
 
 
@@ -529,9 +531,9 @@ def test_a_corrupt_record_is_trained_again(tmp_path, expected, odd):
     with pytest.warns(records.RecordWarning, match=file.name):
         assert sweep.sweep(grid()[:3], store=tmp_path, train=False)["status"].iloc[0] == "missing"
     with pytest.warns(records.RecordWarning, match=file.name):
-        found = sweep.sweep(grid()[:3], store=tmp_path)
+        table = sweep.sweep(grid()[:3], store=tmp_path)
     # Trained alone now and not in a stack of three: equal up to the order of sums.
-    assert np.allclose(found["train_loss"], expected["train_loss"][:3], rtol=1e-12, atol=0)
+    assert np.allclose(table["train_loss"], expected["train_loss"][:3], rtol=1e-12, atol=0)
     assert [f.read_bytes() for f in others] == before and file.with_suffix(".bad").read_text() == odd
 
 
@@ -608,9 +610,9 @@ def test_a_group_killed_between_two_of_its_records_goes_on_as_a_whole(tmp_path, 
     trained = spy(monkeypatch)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "write", written := Written(records.write))
-        found = sweep.sweep(grid()[3:6], store=tmp_path)
+        table = sweep.sweep(grid()[3:6], store=tmp_path)
     assert [len(runs) for runs in trained] == [3] and len(written.keys) == 4 - calls
-    check(found, expected[3:6].reset_index(drop=True))
+    check(table, expected[3:6].reset_index(drop=True))
     check_store(tmp_path, grid()[3:6])
 
 
@@ -632,9 +634,9 @@ def test_a_group_keeps_its_members_when_another_grid_is_asked_for(tmp_path, monk
     plan = sweep.plan(grid()[3:6], store=tmp_path)
     assert set(plan["status"]) == {"begun"} and set(plan["trained"]) == {2} and len(set(plan["group"])) == 1
     trained = spy(monkeypatch)
-    found = sweep.sweep(grid()[4:5], store=tmp_path)
+    table = sweep.sweep(grid()[4:5], store=tmp_path)
     assert [len(runs) for runs in trained] == [3]
-    check(found, expected[4:5].reset_index(drop=True))
+    check(table, expected[4:5].reset_index(drop=True))
     check_store(tmp_path, grid()[3:6])
 
 
@@ -658,9 +660,9 @@ def test_stopped_before_most_stacks_have_begun_all_have_the_company_they_would_h
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, engines.Stack, "epoch", moment)
         sweep.sweep(TWENTY, store=tmp_path)
-    found = sweep.sweep(TWENTY, store=tmp_path)
-    check(found, twenty)
-    assert [p["company"] for p in found["provenance"]] == [p["company"] for p in twenty["provenance"]]
+    table = sweep.sweep(TWENTY, store=tmp_path)
+    check(table, twenty)
+    assert [p["company"] for p in table["provenance"]] == [p["company"] for p in twenty["provenance"]]
     check_store(tmp_path, TWENTY)
 
 
@@ -675,10 +677,10 @@ def test_a_part_of_a_grid_may_have_another_company_which_is_named_and_agrees_to_
         kill_at(patch, engines.Stack, "epoch", 1)
         sweep.sweep(TWENTY, store=tmp_path)  # whose groups are filed, but not begun
     trained = spy(monkeypatch)
-    found = sweep.sweep(TWENTY[:2], store=tmp_path)
+    table = sweep.sweep(TWENTY[:2], store=tmp_path)
     assert [len(runs) for runs in trained] == [2]
-    assert found["provenance"][0]["company"] == [run.key for run in trained[0]]
-    assert np.allclose(found["test_loss"], twenty["test_loss"][:2], rtol=1e-4)
+    assert table["provenance"][0]["company"] == [run.key for run in trained[0]]
+    assert np.allclose(table["test_loss"], twenty["test_loss"][:2], rtol=1e-4)
     # What was filed before does not have them trained again.
     assert sweep.sweep(TWENTY, store=tmp_path)["status"].tolist() == ["done"] * 20
     assert sum(len(runs) for runs in trained) == 20
@@ -692,8 +694,8 @@ def test_a_damaged_checkpoint_is_reported_and_costs_only_time(tmp_path, monkeypa
     file.write_bytes(file.read_bytes()[:1000])
     assert set(sweep.plan(grid()[3:6], store=tmp_path)["trained"]) == {0}
     with pytest.warns(UserWarning, match=rf"{file.name}: cannot be used .*; its runs start again from epoch 0"):
-        found = sweep.sweep(grid()[3:6], store=tmp_path)
-    check(found, expected[3:6].reset_index(drop=True))
+        table = sweep.sweep(grid()[3:6], store=tmp_path)
+    check(table, expected[3:6].reset_index(drop=True))
     check_store(tmp_path, grid()[3:6])
 
 
@@ -712,12 +714,12 @@ def test_a_budget_stops_in_time_and_the_next_call_goes_on(tmp_path, monkeypatch,
         calls, statuses = 0, {"missing"}
         while statuses != {"done"} and calls < 20:
             began = time.monotonic()
-            found = sweep.sweep(grid()[:6], store=tmp_path, budget=0.6)
+            table = sweep.sweep(grid()[:6], store=tmp_path, budget=0.6)
             # Nothing but the last epoch's jitter may come after the deadline; on a busy machine that may be long.
             assert time.monotonic() - began < 0.6 + 0.5
-            calls, statuses = calls + 1, set(found["status"])
+            calls, statuses = calls + 1, set(table["status"])
     assert 2 < calls < 20
-    check(found, expected[:6])
+    check(table, expected[:6])
     check_store(tmp_path, grid()[:6])
 
 
@@ -726,21 +728,21 @@ def test_a_budget_stops_the_workers_of_the_local_pool(tmp_path, monkeypatch, und
     monkeypatch.setattr(rounds, "cpu_count", lambda: 2)
     sweep.sweep([FACTORS, DIGITS], store=tmp_path / "other")  # so that the workers have started
     hours, began = [run.but(epochs=10_000_000) for run in runs], time.monotonic()
-    found = sweep.sweep(hours, store=tmp_path / "hours", budget=3)
+    result = sweep.sweep(hours, store=tmp_path / "hours", budget=3)
     assert time.monotonic() - began < 3 + 1.5
-    assert set(found["status"]) == {"missing"}
+    assert set(result["status"]) == {"missing"}
     plan = sweep.plan(hours, store=tmp_path / "hours", progress=False)
     assert set(plan["status"]) == {"begun"} and (plan["trained"] > 0).all()
     # Budgets that begin below the time of training and grow in small steps, so that some of them stop it midway.
     budget, midway, plan = 0.1, 0, None
     while plan is None or set(plan["status"]) != {"done"}:
         assert budget < 60
-        found = sweep.sweep(runs, store=tmp_path / "store", budget=budget)
+        result = sweep.sweep(runs, store=tmp_path / "store", budget=budget)
         plan = sweep.plan(runs, store=tmp_path / "store", progress=False)
         midway += ((plan["status"] == "begun") & (plan["trained"] > 0)).any()
         budget *= 1.3
     assert midway
-    check(found, table)
+    check(result, table)
     check_store(tmp_path / "store", runs)
 
 
@@ -918,8 +920,8 @@ def test_a_live_claim_is_waited_for_and_a_dead_one_expires(tmp_path, fork, monke
     group = groups.Group((runs[1], DIGITS), tmp_path, tmp_path / "checkpoints")
     assert worker.work(group, CPU, None) == worker.BUSY
     began = time.monotonic()
-    found = sweep.sweep(runs, store=tmp_path, budget=1)
-    assert set(found["status"]) == {"missing"} and 0.9 < time.monotonic() - began < 3
+    table = sweep.sweep(runs, store=tmp_path, budget=1)
+    assert set(table["status"]) == {"missing"} and 0.9 < time.monotonic() - began < 3
     process.kill()
     process.join()
     (group,) = groups.gather(runs, tmp_path, CPU)
@@ -954,9 +956,9 @@ def test_the_command_trains_and_says_what_there_is(tmp_path, capsys, monkeypatch
     assert main(command) == 0
     assert capsys.readouterr().out == "3 done\n"
     assert main([*command, "--plan"]) == 0
-    found = capsys.readouterr()
-    assert found.out.startswith("smoke, on ") and re.search(r"matrix_factorization +3 +3 +0 +0 +0 +0.0 ", found.out)
-    assert found.err == ""
+    printed = capsys.readouterr()
+    assert printed.out.startswith("smoke, on ") and re.search(r"matrix_factorization +3 +3 +0 +0 +0 +0.0 ", printed.out)
+    assert printed.err == ""
 
 
 def test_the_command_goes_on_until_its_budgets_were_enough(tmp_path, capsys, monkeypatch):
@@ -968,12 +970,12 @@ def test_the_command_goes_on_until_its_budgets_were_enough(tmp_path, capsys, mon
         r for r in experiments.factorization_batches("smoke") if r.batch_size == 1000 and r.width == 4
     ]  # of one step
     command = ["factorization_batches", "--store", str(tmp_path), "--where", "batch_size == 1000 and width == 4"]
-    told, trained = [], []
-    while told[-1:] != ["2 done\n"] and len(told) < 30:
+    messages, trained = [], []
+    while messages[-1:] != ["2 done\n"] and len(messages) < 30:
         assert main([*command, "--budget", "0.02m"]) == 0
-        told.append(capsys.readouterr().out)
+        messages.append(capsys.readouterr().out)
         trained.append(sweep.plan(runs, store=tmp_path)["trained"][0])
-    assert 1 < len(told) < 30 and set(told[:-1]) == {"2 missing; out of time, run again to go on\n"}
+    assert 1 < len(messages) < 30 and set(messages[:-1]) == {"2 missing; out of time, run again to go on\n"}
     assert trained == sorted(set(trained)) and trained[0] > 0 and trained[-1] == 100
 
 
@@ -985,21 +987,21 @@ def test_the_command_spreads_groups_over_processes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "given, told",
+    "given, message",
     [
         (["mnist"], "unknown experiment mnist; there are matrix_factorization, "),
         ([], "no experiment given; there are matrix_factorization, "),
         (["mnist_mlp", "--preset", "huge"], "argument --preset: invalid choice: 'huge' .*smoke.*lite.*paper"),
     ],
 )
-def test_the_command_explains_what_it_cannot_parse(capsys, given, told):
+def test_the_command_explains_what_it_cannot_parse(capsys, given, message):
     with pytest.raises(SystemExit) as stopped:
         main(given)
-    assert stopped.value.code == 2 and re.search(told, capsys.readouterr().err)
+    assert stopped.value.code == 2 and re.search(message, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
-    "given, told",
+    "given, message",
     [
         (
             ["--where", "widht < 1"],
@@ -1013,10 +1015,10 @@ def test_the_command_explains_what_it_cannot_parse(capsys, given, told):
         (["--store", "/dev/null/x"], "the store /dev/null/x cannot be written to: Not a directory"),
     ],
 )
-def test_the_command_explains_what_it_cannot_do(capsys, given, told):
+def test_the_command_explains_what_it_cannot_do(capsys, given, message):
     assert main(["mnist_mlp", *given]) == 1
     out, err = capsys.readouterr()
-    assert out == "" and re.fullmatch(rf"python -m lib.sweep: {told}.*\n", err)
+    assert out == "" and re.fullmatch(rf"python -m lib.sweep: {message}.*\n", err)
 
 
 def test_the_command_can_be_interrupted(capsys, monkeypatch):

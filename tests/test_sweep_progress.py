@@ -30,9 +30,9 @@ def test_a_log_file_gets_whole_lines(log, capsys):
     text = capsys.readouterr().err
     assert "\r" not in text and "\x1b" not in text and text.endswith("\n")
     form = r"\d/3 runs +\d+%\|[ #0-9]+\| \d\d:\d\d elapsed, (\d\d:\d\d|\?) to go, \S+ epochs/s"
-    found = text.splitlines()
-    assert len(found) >= 5 and all(re.fullmatch(form, line) for line in found[1:])
-    assert found[0].startswith("0/3 runs   0%") and found[-1].startswith("3/3 runs 100%")
+    result = text.splitlines()
+    assert len(result) >= 5 and all(re.fullmatch(form, line) for line in result[1:])
+    assert result[0].startswith("0/3 runs   0%") and result[-1].startswith("3/3 runs 100%")
 
 
 def test_a_terminal_has_one_line_that_is_rewritten(monkeypatch, capsys):
@@ -64,14 +64,14 @@ def test_the_time_to_finish_is_that_of_the_work_left_at_the_speed_so_far(log, ca
     monkeypatch.setattr("tqdm.std.time", lambda: now[0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     with Progress(COSTS, {RUNS[0]: 5}, show=True) as bar:  # 9.5 of 10 are left
-        for seconds, epochs, told in [
+        for seconds, epochs, message in [
             (10, {RUNS[0]: 10}, "1/3 runs  10%|#         | 00:10 elapsed, 03:00 to go, 0.5 epochs/s"),  # 9 at 0.05/s
             (10, {RUNS[2]: 5}, "1/3 runs  50%|#####     | 00:20 elapsed, 00:22 to go, 0.5 epochs/s"),  # 5 at 4.5/20
             (25, {RUNS[2]: 10}, "2/3 runs  90%|######### | 00:45 elapsed, 00:05 to go, 0.333 epochs/s"),  # 1 at 8.5/45
         ]:
             now[0] += seconds
             bar.advance(epochs)
-            assert re.sub(r"\|.*\|", "", lines(capsys)[-1]) == re.sub(r"\|.*\|", "", told)
+            assert re.sub(r"\|.*\|", "", lines(capsys)[-1]) == re.sub(r"\|.*\|", "", message)
 
 
 def test_a_run_that_repeats_epochs_stands_still(log, capsys):

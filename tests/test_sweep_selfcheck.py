@@ -57,11 +57,11 @@ def test_a_wrong_engine_does_not():
 
 
 def test_what_is_found_is_remembered_for_this_machine_alone(tmp_path, monkeypatch):
-    found = iter([2.0, 0.5, 3.0, 4.0])
-    monkeypatch.setattr(selfcheck, "disagreement", lambda *_: next(found))
+    result = iter([2.0, 0.5, 3.0, 4.0])
+    monkeypatch.setattr(selfcheck, "disagreement", lambda *_: next(result))
     assert selfcheck.passed([RUN], CPU, tmp_path)  # the least of three
     monkeypatch.setattr(selfcheck, "_passed", {})
-    assert selfcheck.passed([RUN], CPU, tmp_path) and next(found) == 4.0  # by the file
+    assert selfcheck.passed([RUN], CPU, tmp_path) and next(result) == 4.0  # by the file
     monkeypatch.setattr(selfcheck, "machine", lambda device: "another")
     with pytest.raises(RuntimeError, match="StopIteration"):
         selfcheck.passed([RUN], CPU, tmp_path)
@@ -97,10 +97,10 @@ def test_an_engine_that_fails_is_replaced_by_the_plainest_and_the_user_is_told(t
     monkeypatch.setattr(selfcheck, "_passed", {})
     monkeypatch.setattr(selfcheck, "disagreement", lambda *_: 4.0)
     with pytest.warns(UserWarning, match="self-check of this machine failed for stack of mlp: off by 12% from float64"):
-        found = sweep.sweep(runs, store=tmp_path / "wrong")
-    assert [p["engine"] for p in found["provenance"]] == [PlainLoop.name] * 2
+        table = sweep.sweep(runs, store=tmp_path / "wrong")
+    assert [p["engine"] for p in table["provenance"]] == [PlainLoop.name] * 2
     torch.testing.assert_close(
-        *(torch.tensor(t["train_loss"].to_numpy()) for t in (found, expected)), rtol=1e-5, atol=0
+        *(torch.tensor(t["train_loss"].to_numpy()) for t in (table, expected)), rtol=1e-5, atol=0
     )
     left = {file.name.split(".", 1)[1] for file in groups.folder_of(tmp_path / "wrong").iterdir()}
     assert left == {"check", "check.lock"}

@@ -64,26 +64,26 @@ def test_the_limits_are_those_that_were_computed_independently(lam, eta, rho, li
 
 
 def test_constants_are_the_closed_forms():
-    found = bouncing.constants(LAM, **SETTING)
+    constants = bouncing.constants(LAM, **SETTING)
     eta, rho = SETTING["eta"], SETTING["rho"]
     gamma = [eta * rho * a * a / (1 - eta * a) for a in LAM]
     weights = [1 - eta * a for a in LAM]
     alpha = [(weights[0] * gamma[0] + w * g) / (weights[0] + w) for w, g in zip(weights, gamma, strict=True)]
-    assert found.gamma.tolist() == pytest.approx(gamma)
-    assert found.beta.tolist() == pytest.approx([w / (1 + w) * g for w, g in zip(weights, gamma, strict=True)])
-    assert found.alpha.tolist() == pytest.approx(alpha) and found.alpha[0] == pytest.approx(gamma[0])
-    assert float(found.b) == pytest.approx(weights[0] * gamma[0])
-    assert found.c.tolist() == pytest.approx([a * a / b for a, b in zip(LAM, found.beta, strict=True)])
-    assert float(found.limit) == pytest.approx(found.beta[0] / LAM[0])
+    assert constants.gamma.tolist() == pytest.approx(gamma)
+    assert constants.beta.tolist() == pytest.approx([w / (1 + w) * g for w, g in zip(weights, gamma, strict=True)])
+    assert constants.alpha.tolist() == pytest.approx(alpha) and constants.alpha[0] == pytest.approx(gamma[0])
+    assert float(constants.b) == pytest.approx(weights[0] * gamma[0])
+    assert constants.c.tolist() == pytest.approx([a * a / b for a, b in zip(LAM, constants.beta, strict=True)])
+    assert float(constants.limit) == pytest.approx(constants.beta[0] / LAM[0])
 
 
 def test_growth_is_1_in_size_at_beta_and_alike_for_two_components_at_alpha():
-    found = bouncing.constants(LAM, **SETTING)
+    constants = bouncing.constants(LAM, **SETTING)
     for i in range(3):
-        assert bouncing.growth(found.beta[i], LAM, **SETTING)[i] == pytest.approx(-1)
-        at = bouncing.growth(found.alpha[i], LAM, **SETTING)
+        assert bouncing.growth(constants.beta[i], LAM, **SETTING)[i] == pytest.approx(-1)
+        at = bouncing.growth(constants.alpha[i], LAM, **SETTING)
         assert abs(at[0]) == pytest.approx(abs(at[i]), abs=1e-12)
-        assert bouncing.growth(found.gamma[i], LAM, **SETTING)[i] == pytest.approx(0, abs=1e-12)
+        assert bouncing.growth(constants.gamma[i], LAM, **SETTING)[i] == pytest.approx(0, abs=1e-12)
 
 
 def test_steps_descend_the_potential_with_step_size_eta_rho():
@@ -99,10 +99,12 @@ def test_steps_descend_the_potential_with_step_size_eta_rho():
 
 
 def test_the_least_value_of_the_potential_is_at_the_limits():
-    found = bouncing.constants(LAM, **SETTING)
-    assert float(bouncing.potential([float(found.limit), 0, 0], LAM, **SETTING)) == pytest.approx(-found.beta[0] / 2)
-    points = np.random.default_rng(0).normal(size=(1000, 3)) * float(found.limit)
-    assert (bouncing.potential(points, LAM, **SETTING) > -found.beta[0] / 2).all()
+    constants = bouncing.constants(LAM, **SETTING)
+    assert float(bouncing.potential([float(constants.limit), 0, 0], LAM, **SETTING)) == pytest.approx(
+        -constants.beta[0] / 2
+    )
+    points = np.random.default_rng(0).normal(size=(1000, 3)) * float(constants.limit)
+    assert (bouncing.potential(points, LAM, **SETTING) > -constants.beta[0] / 2).all()
 
 
 @pytest.mark.parametrize("direction", [[1.0, 0, 0, 0], [0, 0.6, -0.8, 0], [0, 0, 0, 2.0]])
@@ -142,8 +144,8 @@ def test_tensors_give_tensors_arrays_arrays_and_each_keeps_its_precision():
         for dtype in ("float32", "float64"):
             w = array([1.0, 2.0, 3.0], dtype=getattr(np if kind is np.ndarray else torch, dtype))
             lam = array(LAM, dtype=w.dtype)
-            found = bouncing.step(w, lam, **SETTING)
-            assert isinstance(found, kind) and found.dtype == w.dtype
+            result = bouncing.step(w, lam, **SETTING)
+            assert isinstance(result, kind) and result.dtype == w.dtype
             assert isinstance(bouncing.constants(lam, **SETTING).beta, kind)
     whole = bouncing.constants(torch.tensor([3, 2, 1]), eta=0.1, rho=1)
     assert whole.beta.dtype == torch.float64

@@ -114,9 +114,9 @@ def test_a_larger_rho_bounds_the_sharpness_and_s3_s4_more():
         assert values == sorted(values, reverse=True) and len({*values}) == 5
 
 
-@pytest.mark.parametrize(("eta", "rho", "told"), [(0, 0.1, "eta = 0"), (-1, 0.1, "eta"), (math.nan, 0, "eta = nan")])
-def test_bad_step_sizes_are_refused(eta, rho, told):
-    with pytest.raises(ValueError, match=told):
+@pytest.mark.parametrize(("eta", "rho", "message"), [(0, 0.1, "eta = 0"), (-1, 0.1, "eta"), (math.nan, 0, "eta = nan")])
+def test_bad_step_sizes_are_refused(eta, rho, message):
+    with pytest.raises(ValueError, match=message):
         theory.stability_bounds(eta, rho)
 
 

@@ -45,11 +45,11 @@ def test_the_gradient_of_curvature_is_that_of_finite_differences():
         return values[-1], vectors[:, -1]
 
     e1 = top(w)[1]
-    found = drift.curvature_gradient(loss, w, e1)
+    result = drift.curvature_gradient(loss, w, e1)
     h = 1e-4
     for direction in torch.randn(5, len(w), dtype=torch.float64):
         expected = (top(w + h * direction)[0] - top(w - h * direction)[0]) / (2 * h)
-        assert (found @ direction).item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-8)
+        assert (result @ direction).item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-8)
 
 
 def test_outside_the_domain():

@@ -34,8 +34,8 @@ def test_loss_and_gradients_are_those_of_the_definition(problem):
     jacobian = torch.stack([torch.autograd.grad(loss, w, retain_graph=True)[0] for loss in losses])
     torch.testing.assert_close(problem.gradients(w.detach()), jacobian)
     batch = torch.tensor([[0, 3, 3], [5, 1, 2]])
-    found = problem.gradient_on(w.detach().expand(2, -1), batch)
-    torch.testing.assert_close(found, jacobian[batch].mean(1))
+    result = problem.gradient_on(w.detach().expand(2, -1), batch)
+    torch.testing.assert_close(result, jacobian[batch].mean(1))
     hessian = torch.autograd.functional.hessian(problem.loss, w.detach())
     torch.testing.assert_close(problem.hessian, hessian)
 

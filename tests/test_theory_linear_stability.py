@@ -71,8 +71,8 @@ def test_moments_of_a_hand_made_pair():
 
 def test_the_conditions_are_those_of_the_theory():
     h = ls.random_hessians(6, 3, seed=1)
-    found, values, bounds = ls.conditions(h, 3.0, 0.5), ls.moments(h), theory.stability_bounds(3.0, 0.5)
-    assert found == {name: values[name] / getattr(bounds, name) for name in values}
+    result, values, bounds = ls.conditions(h, 3.0, 0.5), ls.moments(h), theory.stability_bounds(3.0, 0.5)
+    assert result == {name: values[name] / getattr(bounds, name) for name in values}
     assert max(ls.conditions(h, 1e-3, 1.0).values()) < 1
     assert ls.conditions(h, 0.1, 1.0)["s2"] == 0  # η ≤ 2ρ: nothing is said
 
@@ -85,10 +85,10 @@ def test_the_condition_on_s4_is_not_necessary_for_large_rho(share):
     h[: round(100 * share)] = 1
     eta, rho = 0.01, 190.0
     assert ls.theorem9(h, eta, rho) == pytest.approx(share * (1 - eta - eta * rho) ** 2 + 1 - share)
-    found = ls.conditions(h, eta, rho)
-    assert found["s4"] == pytest.approx((eta**2 * rho**2 * (share - share**4)) ** 0.25)
-    assert (found["s4"] > 1) == (share == 0.63)
-    assert found["a"] < 1 and found["s3"] < 1
+    conditions = ls.conditions(h, eta, rho)
+    assert conditions["s4"] == pytest.approx((eta**2 * rho**2 * (share - share**4)) ** 0.25)
+    assert (conditions["s4"] > 1) == (share == 0.63)
+    assert conditions["a"] < 1 and conditions["s3"] < 1
 
 
 def scalar(*values: float) -> torch.Tensor:
@@ -105,10 +105,10 @@ def test_the_edges_of_one_sample_in_one_dimension():
 
 def test_the_edges_of_sgd():
     """Given h in {0, 2}: mean (1 − ηh)² ≤ 1 up to η = 1, and a = s₂ = 1, so that SGD's conditions say 1 as well."""
-    found = ls.edges(scalar(0.0, 2.0), [0.0, 3.0])
-    assert found.loc[0.0, ["exact", "Theorem 9", "conditions (7)"]].tolist() == pytest.approx([1, 1, 1], rel=1e-10)
-    assert found["strictest of (7)"][0.0] == "s2"
-    assert (found.loc[3.0, ["exact", "Theorem 9"]] < 0.5).all()
+    edges = ls.edges(scalar(0.0, 2.0), [0.0, 3.0])
+    assert edges.loc[0.0, ["exact", "Theorem 9", "conditions (7)"]].tolist() == pytest.approx([1, 1, 1], rel=1e-10)
+    assert edges["strictest of (7)"][0.0] == "s2"
+    assert (edges.loc[3.0, ["exact", "Theorem 9"]] < 0.5).all()
 
 
 def test_the_edge_separates_what_is_stable_from_what_is_not():
@@ -126,9 +126,9 @@ def test_there_is_no_edge_where_no_step_is_stable():
 
 def test_a_scan_is_what_its_measures_say():
     h = ls.random_hessians(6, 3, seed=1)
-    found, simulated = ls.scan(h, [0.1, 1.0], [0.2, 2.0]), ls.simulated_scan(h, [0.1, 1.0], [0.2, 2.0])
-    assert found[["eta", "rho"]].to_numpy().tolist() == [[0.1, 0.2], [0.1, 2.0], [1.0, 0.2], [1.0, 2.0]]
-    assert found.loc[2, ["growth", "theorem9", "conditions"]].tolist() == [
+    result, simulated = ls.scan(h, [0.1, 1.0], [0.2, 2.0]), ls.simulated_scan(h, [0.1, 1.0], [0.2, 2.0])
+    assert result[["eta", "rho"]].to_numpy().tolist() == [[0.1, 0.2], [0.1, 2.0], [1.0, 0.2], [1.0, 2.0]]
+    assert result.loc[2, ["growth", "theorem9", "conditions"]].tolist() == [
         ls.growth(h, 1.0, 0.2),
         ls.theorem9(h, 1.0, 0.2),
         max(ls.conditions(h, 1.0, 0.2).values()),
@@ -144,8 +144,8 @@ def test_simulated_growth_is_exact_where_all_samples_are_alike_and_too_low_where
 
 def test_walks_about_the_edge_grow_only_beyond_it():
     h = ls.random_hessians(n=5, d=2, rank=1)
-    found = ls.about_edge(h, 0.5, length=200, paths=2, shown=1)
-    exact = found[found["kind"] == "exact"].groupby("panel", sort=False)["square"].last()
+    walks = ls.about_edge(h, 0.5, length=200, paths=2, shown=1)
+    exact = walks[walks["kind"] == "exact"].groupby("panel", sort=False)["square"].last()
     assert [panel.split(":")[0] for panel in exact.index] == ["below the edge", "at the edge", "beyond the edge"]
     below, at, beyond = exact
     assert below < 1e-3 and 0.01 < at < 2 and beyond > 10
@@ -153,9 +153,9 @@ def test_walks_about_the_edge_grow_only_beyond_it():
 
 def test_walks_hold_paths_their_mean_and_the_exact_second_moment():
     h = ls.random_hessians(6, 3, seed=1)
-    found = ls.walks(h, 1.0, 0.5, length=4, paths=50, shown=2)
+    walks = ls.walks(h, 1.0, 0.5, length=4, paths=50, shown=2)
     squares = ls.simulate(h, eta=1.0, rho=0.5, length=4, paths=50)
-    of = {kind: part.pivot_table(index="path", columns="step", values="square") for kind, part in found.groupby("kind")}
+    of = {kind: part.pivot_table(index="path", columns="step", values="square") for kind, part in walks.groupby("kind")}
     assert of["path"].to_numpy() == pytest.approx(squares[:2].numpy())
     assert of["mean"].to_numpy()[0] == pytest.approx(squares.mean(0).numpy())
     b = ls.steps(h, 1.0, 0.5)

@@ -181,8 +181,8 @@ def test_the_device_that_is_asked_for_is_the_current_one_and_must_be_there(cuda,
     current = []
 
     @contextlib.contextmanager
-    def device(which):
-        current.append(which)
+    def device(name):
+        current.append(name)
         yield
 
     monkeypatch.setattr(torch.cuda, "device", device)

@@ -54,9 +54,9 @@ def test_a_replayed_stack_trains_as_an_eager_one(replayed):
     )
     runs = [base, base.but(seed=1), *(base.but(optimizer="sam", rho=0.05, seed=seed) for seed in (0, 1))]
     stack, eager = replayed(runs), engines.Stack(runs, torch.device("cpu"))
-    found, expected = fitting.fit(stack), fitting.fit(eager)
+    result, expected = fitting.fit(stack), fitting.fit(eager)
     assert replayed.recorder.replayed == 2 * 4 - cuda_graph.WARM_UP  # the last batch of 237 comes twice only
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(result, expected, strict=True):
         assert one["curves"]["train_loss"] == other["curves"]["train_loss"]
 
 

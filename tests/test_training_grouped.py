@@ -54,20 +54,20 @@ def test_a_group_equals_its_runs_trained_alone(variant):
     runs = grid(VARIANTS[variant])
     group = Grouped(runs, CPU)
     rows = [group.epoch(epoch) for epoch in range(2)]
-    found = [vector(group.network(i)) for i in range(len(runs))]
+    result = [vector(group.network(i)) for i in range(len(runs))]
     evaluated = group.evaluate("test")
     for i, run in enumerate(runs):
         loop = Loop([run], CPU)
         curve = [loop.epoch(epoch)[0] for epoch in range(2)]
         expected = vector(loop.model)
         # 4 steps of 18 layers in float64: far fewer than 1e6 roundings of 1e-16 one after another.
-        assert (found[i] - expected).norm() < 1e-9 * expected.norm()
+        assert (result[i] - expected).norm() < 1e-9 * expected.norm()
         assert [row[i][0] for row in rows] == pytest.approx([loss for loss, _ in curve], rel=1e-9)
         assert [row[i][1] for row in rows] == [accuracy for _, accuracy in curve]
         (alone,) = loop.evaluate("test")
         assert evaluated[i]["loss"] == pytest.approx(alone["loss"], rel=1e-9)
         assert evaluated[i]["accuracy_even"] == alone["accuracy_even"]
-    assert min((found[i] - found[j]).norm() for i in range(6) for j in range(i)) > 1e-5
+    assert min((result[i] - result[j]).norm() for i in range(6) for j in range(i)) > 1e-5
 
 
 def test_a_merged_network_does_what_each_does_to_its_channels():

@@ -206,8 +206,8 @@ def test_batch_norm_trains_once_a_step_and_is_only_read_in_evaluation():
 
 def test_summary_splits_even_and_odd_indices():
     values = torch.tensor([[1, 2, 3, 4, 5], [1, 0, 1, 0, 0]], dtype=torch.float64)
-    found = summary(*values)
-    assert found == {"loss": 3, "accuracy": 0.4, "accuracy_even": pytest.approx(2 / 3), "accuracy_odd": 0}
+    result = summary(*values)
+    assert result == {"loss": 3, "accuracy": 0.4, "accuracy_even": pytest.approx(2 / 3), "accuracy_odd": 0}
 
 
 def test_evaluation_is_every_so_often_and_at_the_end():
@@ -276,16 +276,16 @@ ENGINES = {
 
 def content(engine) -> list[torch.Tensor]:
     """All that an engine is at the end: weights, batch-norm statistics, momentum."""
-    found = []
+    result = []
 
     def walk(part):
         if isinstance(part, torch.Tensor):
-            found.append(part.clone())
+            result.append(part.clone())
         for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
             walk(inner)
 
     walk(engine.state_dict())
-    return found
+    return result
 
 
 def equal(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
@@ -302,9 +302,9 @@ def test_stopped_and_resumed_gives_the_same_bytes(kind, tmp_path):
         fitting.fit(make(runs, CPU), checkpoint=checkpoint, stop=lambda epoch, last: calls.append(last) or epoch == 2)
     assert len(calls) == 3 and calls[0] == 0 and min(calls[1:]) > 0  # asked before each epoch, with the last one's time
     resumed, epochs = make(runs, CPU), []
-    found = fitting.fit(resumed, checkpoint=checkpoint, stop=lambda epoch, last: epochs.append(epoch))
+    outcome = fitting.fit(resumed, checkpoint=checkpoint, stop=lambda epoch, last: epochs.append(epoch))
     assert epochs == [2, 3, 4]
-    assert kept(found) == kept(expected) and equal(content(resumed), content(whole))
+    assert kept(outcome) == kept(expected) and equal(content(resumed), content(whole))
     assert {file.name for file in tmp_path.iterdir()} == {"group.pt"}
 
 
@@ -326,9 +326,9 @@ def test_killed_in_an_epoch_it_goes_on_from_the_last_checkpoint(kind, tmp_path, 
         fitting.fit(killed, checkpoint=checkpoint)
     monkeypatch.undo()
     whole, resumed, epochs = make(runs, CPU), make(runs, CPU), []
-    found = fitting.fit(resumed, checkpoint=checkpoint, stop=lambda number, last: epochs.append(number))
+    outcome = fitting.fit(resumed, checkpoint=checkpoint, stop=lambda number, last: epochs.append(number))
     assert epochs == [3, 4]
-    assert kept(found) == kept(fitting.fit(whole)) and equal(content(resumed), content(whole))
+    assert kept(outcome) == kept(fitting.fit(whole)) and equal(content(resumed), content(whole))
 
 
 DAMAGE = {
@@ -386,8 +386,8 @@ def test_a_checkpoint_with_another_mask_is_not_taken(kind, tmp_path, monkeypatch
         patch.setattr(pruning, "snip_mask", otherwise)
         fitting.fit(make(runs, CPU), checkpoint=checkpoint, stop=lambda epoch, last: epoch == 2)
     with pytest.warns(UserWarning, match="its masks are not those that this machine chooses.*from epoch 0"):
-        found = fitting.fit(make(runs, CPU), checkpoint=checkpoint)
-    assert kept(found) == kept(fitting.fit(make(runs, CPU)))
+        outcome = fitting.fit(make(runs, CPU), checkpoint=checkpoint)
+    assert kept(outcome) == kept(fitting.fit(make(runs, CPU)))
 
 
 @pytest.mark.parametrize("lost", ["optimizer", "curves"])

@@ -85,10 +85,10 @@ def test_training_follows_the_released_code(engine, parts, mask):
     trainer = engine([run], CPU)
     for epoch in range(run.epochs):
         trainer.epoch(epoch)
-    found = [p.detach().numpy() for p in trainer.network(0).parameters()]
-    for a, b in zip(found, expected, strict=True):
+    result = [p.detach().numpy() for p in trainer.network(0).parameters()]
+    for a, b in zip(result, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)  # 12 steps in float64
-    moved = np.concatenate([(a - b).ravel() for a, b in zip(found, start, strict=True)])
+    moved = np.concatenate([(a - b).ravel() for a, b in zip(result, start, strict=True)])
     assert np.abs(moved).max() > 0.01
 
 

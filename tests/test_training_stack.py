@@ -102,15 +102,15 @@ def test_a_stack_equals_its_runs_trained_alone(variant, steps, seeds):
     base = VARIANTS[variant] if steps == "epochs" else VARIANTS[variant].but(n_train=50)
     epochs = base.epochs if steps == "epochs" else 1
     runs = grid(base, seeds)
-    found, curves = trained(Stack(runs, CPU), epochs)
+    result, curves = trained(Stack(runs, CPU), epochs)
     for i, run in enumerate(runs):
         (expected,), (curve,) = trained(Loop([run], CPU), epochs)
         # At most 12 steps in float64, whose sums of at most 64 terms are taken in another order: 12·64 roundings of
         # 1e-16 make 1e-13 of the weights' size, and the dynamics of so few steps stretch that little.
-        assert (found[i] - expected).norm() < 1e-10 * expected.norm()
+        assert (result[i] - expected).norm() < 1e-10 * expected.norm()
         assert [loss for loss, _ in curves[i]] == pytest.approx([loss for loss, _ in curve], rel=1e-10)
         assert [accuracy for _, accuracy in curves[i]] == [accuracy for _, accuracy in curve]
-    far = [(found[i] - found[j]).norm() for i in range(len(runs)) for j in range(i) if runs[i].rho != runs[j].rho]
+    far = [(result[i] - result[j]).norm() for i in range(len(runs)) for j in range(i) if runs[i].rho != runs[j].rho]
     assert min(far) > 1e-6  # so that members mixed up would show
 
 
@@ -121,15 +121,15 @@ def test_in_float32_a_stack_is_as_exact_as_the_loop(variant, seeds):
     # but for the luck of single roundings: four times, as two random errors of one size seldom differ by.
     exact = grid(VARIANTS[variant], seeds)
     runs = [run.but(precision="float32") for run in exact]
-    found, curves = trained(Stack(runs, CPU))
+    result, curves = trained(Stack(runs, CPU))
     truths, errors, own = [], [], []
     for i, run in enumerate(runs):
         (truth,), _ = trained(Loop([exact[i]], CPU))
         (alone,), (curve,) = trained(Loop([run], CPU))
         truths.append(truth.norm())
         errors.append((alone.double() - truth).norm())
-        own.append((found[i].double() - truth).norm())
-        assert found[i].dtype == torch.float32 and curves[i][0][0] == pytest.approx(curve[0][0], rel=1e-5)
+        own.append((result[i].double() - truth).norm())
+        assert result[i].dtype == torch.float32 and curves[i][0][0] == pytest.approx(curve[0][0], rel=1e-5)
     assert max(own) < 4 * max(errors) and max(errors) < 1e-5 * min(truths)
 
 
@@ -188,11 +188,11 @@ def test_a_run_trains_alike_beside_anyone():
         [run, *(run.but(seed=seed) for seed in range(2, 6))],
         [run.but(seed=0, rho=0.5), run.but(seed=0, normalized=False), run],
     ]
-    found = [trained(Stack(runs, CPU), 3) for runs in companies]
-    for (all_weights, curves), runs in zip(found, companies, strict=True):
+    result = [trained(Stack(runs, CPU), 3) for runs in companies]
+    for (all_weights, curves), runs in zip(result, companies, strict=True):
         i = runs.index(run)
-        assert (all_weights[i] - found[0][0][0]).norm() < 1e-10 * found[0][0][0].norm()
-        assert curves[i] == [(pytest.approx(loss, rel=1e-10), accuracy) for loss, accuracy in found[0][1][0]]
+        assert (all_weights[i] - result[0][0][0]).norm() < 1e-10 * result[0][0][0].norm()
+        assert curves[i] == [(pytest.approx(loss, rel=1e-10), accuracy) for loss, accuracy in result[0][1][0]]
 
 
 def test_the_same_grid_twice_gives_the_same_bytes():
@@ -212,11 +212,11 @@ def test_a_diverging_member_does_not_disturb_the_others(seeds, precision):
     wild = [run.but(rho=1e300) if not run.normalized and run.seed == 0 else run for run in calm]
     (at,) = (i for i, run in enumerate(wild) if run not in calm)
     one, other = Stack(calm, CPU), Stack(wild, CPU)
-    expected, found = fitting.fit(one), fitting.fit(other)
-    assert found[at]["status"] == "diverged" and set(found[at]["final"].values()) == {None}
+    expected, result = fitting.fit(one), fitting.fit(other)
+    assert result[at]["status"] == "diverged" and set(result[at]["final"].values()) == {None}
     assert not weights(other)[at].isfinite().all() and expected[at]["status"] == "done"
     for i in set(range(len(calm))) - {at}:
-        assert kept([found[i]]) == kept([expected[i]]) and found[i]["status"] == "done"
+        assert kept([result[i]]) == kept([expected[i]]) and result[i]["status"] == "done"
         assert torch.equal(weights(other)[i], weights(one)[i])
 
 
@@ -311,8 +311,8 @@ def test_groups_do_not_depend_on_the_order_of_the_runs(device):
     assert expected == engines.partition(runs, device)
     for seed in range(5):
         shuffled = random.Random(seed).sample(runs, len(runs))
-        found = engines.partition(shuffled, device)
-        assert sorted([run.key for run in group] for group in found) == sorted(
+        result = engines.partition(shuffled, device)
+        assert sorted([run.key for run in group] for group in result) == sorted(
             [run.key for run in group] for group in expected
         )
 

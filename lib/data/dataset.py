@@ -14,6 +14,9 @@ class Dataset:
 
     x: N×C×H×W, raw (uint8 in 0..255, or float32); y: labels (int64, N) or targets (float, N×outputs).
     classes: the number of classes, or of outputs.
+
+    >>> Dataset(torch.zeros(2, 1, 8, 8), torch.tensor([3, 5]), 10, "two blank images").classes
+    10
     """
 
     x: torch.Tensor

@@ -32,6 +32,9 @@ class DatasetInfo:
     regression: whether the targets are vectors and not labels.
     digests: `digests.samples` of what there is to train and to test on, where that is checked here; those of CIFAR-10
         are checked file by file. archive: `digests.contents` of the zip at `location`.
+
+    >>> DATASETS["mnist"].samples
+    (60000, 10000)
     """
 
     read: Callable[[str, Path], Dataset]
@@ -146,12 +149,22 @@ def _digest(name: str, root: Path) -> str:
 
 
 def in_folder(name: str) -> bool:
-    """Whether it is a user's folder, whose path says nothing of what it holds."""
+    """Whether it is a user's folder, whose path says nothing of what it holds.
+
+    >>> in_folder("imagefolder:cats"), in_folder("digits")
+    (True, False)
+    """
     return name not in DATASETS
 
 
 def check_name(name: str) -> None:
-    """Raise ValueError for what is the name of no data set."""
+    """Raise ValueError for what is the name of no data set.
+
+    >>> check_name("digits")
+    >>> check_name("cifar")
+    Traceback (most recent call last):
+    ValueError: dataset = 'cifar': must be one of factorization, ...
+    """
     if name not in DATASETS and not name.startswith((FOLDER, STREAM)):
         raise ValueError(f"dataset = {name!r}: must be one of {', '.join(NAMES)}, imagefolder:PATH, imagestream:PATH")
 
@@ -177,7 +190,11 @@ def _checked(result: Dataset, split: str, root: Path) -> Dataset:
 
 
 def shapes(name: str) -> tuple[int, tuple[int, ...]]:
-    """Outputs and input shape (C, H, W) of a data set, without reading it where that is known."""
+    """Outputs and input shape (C, H, W) of a data set, without reading it where that is known.
+
+    >>> shapes("digits")
+    (10, (1, 8, 8))
+    """
     if name in DATASETS:
         return DATASETS[name].outputs, DATASETS[name].shape
     if streamed(name):
@@ -193,7 +210,11 @@ def _recent(name: str, split: str) -> Dataset:
 
 
 def sample_counts(name: str) -> tuple[int, int]:
-    """How many there are to train and to test on. Raises DataUnavailable for an absent image folder."""
+    """How many there are to train and to test on. Raises DataUnavailable for an absent image folder.
+
+    >>> sample_counts("digits")
+    (1437, 360)
+    """
     if name in DATASETS:
         return DATASETS[name].samples
     find = streaming.listing if streamed(name) else _recent
@@ -202,22 +223,38 @@ def sample_counts(name: str) -> tuple[int, int]:
 
 
 def available(name: str) -> bool:
-    """Whether the files of a data set with an entry are under the default root."""
+    """Whether the files of a data set with an entry are under the default root.
+
+    >>> available("digits")  # it comes with the code
+    True
+    """
     return (paths.data() / DATASETS[name].location).exists() if DATASETS[name].location else True
 
 
 def augmented(name: str) -> bool:
-    """Whether training crops and flips the images of this data set: never those of digits."""
+    """Whether training crops and flips the images of this data set: never those of digits.
+
+    >>> augmented("cifar10"), augmented("digits")
+    (True, False)
+    """
     return name not in DATASETS or DATASETS[name].augmented
 
 
 def streamed(name: str) -> bool:
-    """Whether the images of this data set are decoded as they are needed (`lib.data.streaming`)."""
+    """Whether the images of this data set are decoded as they are needed (`lib.data.streaming`).
+
+    >>> streamed("imagenet"), streamed("digits")
+    (True, False)
+    """
     return DATASETS[name].streamed if name in DATASETS else name.startswith(STREAM)
 
 
 def regression(name: str) -> bool:
-    """Whether its targets are vectors and not labels."""
+    """Whether its targets are vectors and not labels.
+
+    >>> regression("factorization"), regression("digits")
+    (True, False)
+    """
     return name in DATASETS and DATASETS[name].regression
 
 
@@ -232,7 +269,12 @@ def scale(x: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
 
 def standardize(x: torch.Tensor, name: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Raw images N×C×H×W on any device to what networks see: [0, 1], minus the mean, over the deviation, by channel.
-    Folders of colour images take ImageNet's statistics, others 0.5."""
+    Folders of colour images take ImageNet's statistics, others 0.5.
+
+    >>> white = torch.full((1, 1, 28, 28), 255, dtype=torch.uint8)
+    >>> round(standardize(white, "mnist").max().item(), 4)  # (1 − 0.1307)/0.3081
+    2.8215
+    """
     mean, deviation = _statistics(name, x.shape[1], dtype, x.device)
     return (scale(x, dtype) - mean) / deviation
 

@@ -4,7 +4,15 @@ from pathlib import Path
 
 
 class DataUnavailable(OSError):
-    """A data set that is absent, damaged or short: the message names the file, where it was looked for, the remedy."""
+    """A data set that is absent, damaged or short: the message names the file, where it was looked for, the remedy.
+
+    >>> from lib import data
+    >>> try:
+    ...     data.load("imagefolder:absent", "train")
+    ... except DataUnavailable:
+    ...     print("no such folder")
+    no such folder
+    """
 
 
 def damaged(file: Path, reason: str) -> DataUnavailable:

@@ -21,7 +21,11 @@ DOWNLOAD_TIMEOUT = 5.0  # seconds that a server may be silent
 
 
 def factorization_map() -> torch.Tensor:
-    """The Gaussian map A (float64, 10×6) that `factorization` interpolates: y = A x (Figure 1a)."""
+    """The Gaussian map A (float64, 10×6) that `factorization` interpolates: y = A x (Figure 1a).
+
+    >>> factorization_map().shape
+    torch.Size([10, 6])
+    """
     return torch.randn(10, 6, dtype=torch.float64, generator=generator(0, "factorization", "map"))
 
 

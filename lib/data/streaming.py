@@ -71,6 +71,16 @@ def listing(name: str, split: str, root: str | Path | None = None) -> Listing:
     root: the folder of data sets, by default `paths.data()`; PATH is absolute or relative to it. Raises
     DataUnavailable for a folder that is not there, has no class, a class without images, or other classes in val/ than
     in train/; warns where "imagenet" has not as many images as ImageNet has.
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as root:
+    ...     for part in ("train/cat", "val/cat"):
+    ...         Path(root, part).mkdir(parents=True)
+    ...         Image.new("RGB", (300, 260)).save(Path(root, part, "1.png"))
+    ...     images = listing(f"imagestream:{root}", "test")
+    >>> len(images), images.classes
+    (1, 1)
     """
     path = _folder(name, root)
     return _listing(name, split, path, "" if name == "imagenet" else digests.state(path, digests.RECENT))
@@ -145,7 +155,16 @@ def stream(
     processes: int = 0,
 ) -> Iterator[torch.Tensor]:
     """Yield the images of each batch of indices, uint8 B×3×224×224 on the device: their centres, or, with a seed, what
-    that seed draws in that epoch. processes: how many decode; 0 decodes here. It makes no difference to the images."""
+    that seed draws in that epoch. processes: how many decode; 0 decodes here. It makes no difference to the images.
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as root:
+    ...     Image.new("RGB", (300, 260)).save(Path(root, "1.png"))
+    ...     images = Listing([Path(root, "1.png")], torch.tensor([0]), classes=1)
+    ...     [tuple(x.shape) for x in stream(images, [torch.tensor([0])], torch.device("cpu"))]
+    [(1, 3, 224, 224)]
+    """
     loader = DataLoader(
         images,
         batch_sampler=[[(index, seed, epoch) for index in batch.tolist()] for batch in batches],

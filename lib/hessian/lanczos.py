@@ -31,6 +31,10 @@ class Eigen:
     vector: a unit eigenvector, flat. residual: ‖Av − λv‖/‖A‖. iterations: products with A spent.
     converged: whether the residual reached the tolerance. norm: ‖A‖, the largest |Ritz value| seen. second: the next
     Ritz value plus the norm of its residual, an upper estimate of the second eigenvalue (infinite while there is none).
+
+    >>> top = lanczos(Operator.dense(torch.diag(torch.tensor([1.0, 5.0]))))
+    >>> round(top.eigenvalue, 4), top.converged
+    (5.0, True)
     """
 
     value: float
@@ -45,7 +49,12 @@ class Eigen:
 
 @dataclass(frozen=True)
 class Density:
-    """A spectral density as point masses: `nodes` (eigenvalue units) with `weights` that sum to 1, float64."""
+    """A spectral density as point masses: `nodes` (eigenvalue units) with `weights` that sum to 1, float64.
+
+    >>> density = Density(torch.tensor([0.0, 2.0]), torch.tensor([0.5, 0.5]))
+    >>> round(density.smooth(torch.tensor([2.0]), width=0.1).item(), 3)  # 0.5/(0.1 √(2π))
+    1.995
+    """
 
     nodes: torch.Tensor
     weights: torch.Tensor
@@ -126,6 +135,10 @@ def spectral_density(operator: Operator, *, probes: int = 4, steps: int = 48, se
 
     The moments up to 2·steps − 1 are exact for each start; the mean over starts has a standard deviation of about
     √(2/(n·probes)) of a mass. See Ghorbani, Krishnan and Xiao (2019). Raises as `lanczos` does.
+
+    >>> density = spectral_density(Operator.dense(torch.diag(torch.tensor([1.0, 5.0]))), probes=1)
+    >>> density.nodes.round(decimals=4).tolist()
+    [1.0, 5.0]
     """
     n = _square(operator)
     if probes < 1 or steps < 1:

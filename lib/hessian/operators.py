@@ -78,13 +78,26 @@ class Operator:
 
 
 def mean_polynomial(samples, coefficients: dict[int, float]) -> Operator:
-    """mean_i Σ_k c_k H_i^k for `coefficients` {k: c_k}, k ≥ 1: {k: 1.0} is the moment M_k."""
+    """mean_i Σ_k c_k H_i^k for `coefficients` {k: c_k}, k ≥ 1: {k: 1.0} is the moment M_k.
+
+    >>> from lib.hessian import sample_hessians
+    >>> x, model = torch.tensor([[1.0], [3.0]]), torch.nn.Linear(1, 1, bias=False)  # H_1 = 1, H_2 = 9
+    >>> samples = sample_hessians(model, "mse", x, torch.zeros(2, 1))
+    >>> (mean_polynomial(samples, {2: 1.0}) @ torch.ones(1)).item()
+    41.0
+    """
     check_power(*coefficients)
     return _symmetric(samples, samples.size, lambda v: samples.polynomial(v, coefficients))
 
 
 def mean_hessian(samples) -> Operator:
-    """H = mean_i H_i, the Hessian of the mean loss."""
+    """H = mean_i H_i, the Hessian of the mean loss.
+
+    >>> from lib.hessian import sample_hessians
+    >>> x, model = torch.tensor([[1.0], [3.0]]), torch.nn.Linear(1, 1, bias=False)  # H_1 = 1, H_2 = 9
+    >>> (mean_hessian(sample_hessians(model, "mse", x, torch.zeros(2, 1))) @ torch.ones(1)).item()
+    5.0
+    """
     return mean_polynomial(samples, {1: 1.0})
 
 
@@ -93,6 +106,11 @@ def central_moment(samples, k: int) -> Operator:
 
     The two are one, for mean_i H_i is H. So H^k costs k − 1 products with H, not k, and the difference is taken before
     the last one, sample by sample, where the two terms are as far apart as the samples are.
+
+    >>> from lib.hessian import sample_hessians
+    >>> x, model = torch.tensor([[1.0], [3.0]]), torch.nn.Linear(1, 1, bias=False)  # H_1 = 1, H_2 = 9
+    >>> (central_moment(sample_hessians(model, "mse", x, torch.zeros(2, 1)), 2) @ torch.ones(1)).item()
+    16.0
     """
     check_power(k)
     return _symmetric(samples, samples.size, lambda v: samples.central(v, k))
@@ -103,6 +121,12 @@ def gauss_newton_root(samples) -> Operator:
 
     H = RᵀR + mean_i Σ_c g_ic ∇²f_c: exact where the loss gradients g_i at the outputs vanish, as at an interpolating
     minimum of a squared loss.
+
+    >>> from lib.hessian import sample_hessians
+    >>> x, model = torch.tensor([[1.0], [3.0]]), torch.nn.Linear(1, 1, bias=False)  # J = x, n = 2
+    >>> root = gauss_newton_root(sample_hessians(model, "mse", x, torch.zeros(2, 1)))
+    >>> round((root.T @ root @ torch.ones(1)).item(), 4)
+    5.0
     """
     scale, shape = samples.n**-0.5, (samples.n, samples.outputs)
     return Operator(
@@ -115,13 +139,27 @@ def gauss_newton_root(samples) -> Operator:
 
 
 def gauss_newton_dual(samples) -> Operator:
-    """R Rᵀ, N·outputs square: its eigenvalues are those of the Gauss-Newton matrix, but for zeros."""
+    """R Rᵀ, N·outputs square: its eigenvalues are those of the Gauss-Newton matrix, but for zeros.
+
+    >>> from lib.hessian import sample_hessians
+    >>> x, model = torch.tensor([[1.0], [3.0]]), torch.nn.Linear(1, 1, bias=False)
+    >>> dual = gauss_newton_dual(sample_hessians(model, "mse", x, torch.zeros(2, 1)))  # xxᵀ/n
+    >>> (dual @ torch.tensor([1.0, 0.0])).round(decimals=4).tolist()
+    [0.5, 1.5]
+    """
     root = gauss_newton_root(samples)
     return root @ root.T
 
 
 def gauss_newton_moment(samples, k: int) -> Operator:
-    """The Gauss-Newton part of M_k − H^k: Rᵀ(D^{k−1} − (RRᵀ)^{k−1})R for k ≥ 2, D the n-fold diagonal blocks of RRᵀ."""
+    """The Gauss-Newton part of M_k − H^k: Rᵀ(D^{k−1} − (RRᵀ)^{k−1})R for k ≥ 2, D the n-fold diagonal blocks of RRᵀ.
+
+    >>> from lib.hessian import sample_hessians
+    >>> x, model = torch.tensor([[1.0], [3.0]]), torch.nn.Linear(1, 1, bias=False)  # H_1 = 1, H_2 = 9
+    >>> samples = sample_hessians(model, "mse", x, torch.zeros(2, 1))
+    >>> round((gauss_newton_moment(samples, 2) @ torch.ones(1)).item(), 4)
+    16.0
+    """
     check_power(k)
     if k < 2:
         raise ValueError(f"k = {k!r}: the Gauss-Newton moment is about the mean, k must be 2 or more")

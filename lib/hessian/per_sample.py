@@ -25,6 +25,10 @@ def sample_hessians(model: nn.Module, loss: str, x: torch.Tensor, y: torch.Tenso
     Raises ValueError for an unknown loss, data that are no tensors, empty, misshapen or non-finite, non-finite weights,
     dropout that is on, norms that use the batch or would be changed, modules whose output for a sample depends on other
     samples or on chance, and `memory` that is no number of bytes above 0.
+
+    >>> samples = sample_hessians(nn.Linear(3, 1, bias=False), "mse", torch.eye(3), torch.zeros(3, 1))
+    >>> samples.n, samples.size  # samples, and parameters
+    (3, 3)
     """
     losses.check(loss)
     if not isinstance(memory, int | float) or not memory > 0:

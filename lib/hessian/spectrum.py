@@ -36,8 +36,8 @@ def sharpness(model: nn.Module, loss: str, x, y, *, seed: int = 0, memory: int =
 
     >>> _ = torch.manual_seed(0)
     >>> x, model = torch.randn(50, 3), nn.Linear(3, 1, bias=False)
-    >>> found = sharpness(model, "mse", x, torch.zeros(50, 1))
-    >>> bool(torch.isclose(torch.tensor(found.value), torch.linalg.eigvalsh(x.T @ x / 50)[-1]))
+    >>> top = sharpness(model, "mse", x, torch.zeros(50, 1))
+    >>> bool(torch.isclose(torch.tensor(top.value), torch.linalg.eigvalsh(x.T @ x / 50)[-1]))
     True
     """
     data, options = _live(sample_hessians(model, loss, x, y, memory=memory), options)
@@ -106,12 +106,22 @@ def stability(
 
 
 def is_stable(result: Eigen, tolerance: float = 1e-5) -> bool:
-    """Whether Theorem 9 promises stability: a converged λ_max(T − I) ≤ tolerance·‖T − I‖, for what `stability` gave."""
+    """Whether Theorem 9 promises stability: a converged λ_max(T − I) ≤ tolerance·‖T − I‖, for what `stability` gave.
+
+    >>> x, model = torch.eye(3), nn.Linear(3, 1, bias=False)
+    >>> is_stable(stability(model, "mse", x, torch.zeros(3, 1), eta=10.0, rho=0.05))
+    False
+    """
     return result.converged and result.eigenvalue <= tolerance * result.norm
 
 
 def theorem9_operator(data, eta: float, rho: float):
-    """T − I of Theorem 9, (1 − ηh − ηρh²)² − 1 averaged over the samples' h = H_i."""
+    """T − I of Theorem 9, (1 − ηh − ηρh²)² − 1 averaged over the samples' h = H_i.
+
+    >>> samples = sample_hessians(nn.Linear(2, 1, bias=False), "mse", torch.eye(2), torch.zeros(2, 1))
+    >>> (theorem9_operator(samples, eta=1.0, rho=0.0) @ torch.ones(2)).tolist()  # (0 + 1)/2 − 1
+    [-0.5, -0.5]
+    """
     c = {1: -2 * eta, 2: eta * (eta - 2 * rho), 3: 2 * eta**2 * rho, 4: eta**2 * rho**2}
     return mean_polynomial(data, {k: value for k, value in c.items() if value})
 

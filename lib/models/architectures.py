@@ -23,7 +23,11 @@ from lib.models import resnet, vgg, vit
 
 
 def layer_sizes(name: str, width: float, in_shape: Sequence[int], classes: int) -> list[int]:
-    """Numbers of units from input to output of a fully connected network (`linear2`, `two_layer`, `mlp`)."""
+    """Numbers of units from input to output of a fully connected network (`linear2`, `two_layer`, `mlp`).
+
+    >>> layer_sizes("mlp", 1, (1, 28, 28), 10)
+    [784, 300, 100, 10]
+    """
     hidden = {"linear2": (width,), "two_layer": (width,), "mlp": (300 * width, 100 * width)}[name]
     return [math.prod(in_shape), *(round(h) for h in hidden), classes]
 
@@ -122,18 +126,32 @@ CUT_NORMAL = math.sqrt(1 - 4 * math.exp(-2) / (math.sqrt(2 * math.pi) * math.erf
 
 
 def outline(name: str, *, width: float, in_shape: Sequence[int], classes: int, **options: str | int) -> nn.Module:
-    """The network that `build` gives, on the meta device: names and shapes without the memory."""
+    """The network that `build` gives, on the meta device: names and shapes without the memory.
+
+    >>> count_parameters(outline("resnet18", width=64, in_shape=(3, 32, 32), classes=10))
+    11173962
+    """
     with torch.device("meta"):
         return build(name, width=width, in_shape=in_shape, classes=classes, seed=0, **options)
 
 
 def count_parameters(module: nn.Module) -> int:
-    """How many trainable numbers the module has."""
+    """How many trainable numbers the module has.
+
+    >>> count_parameters(nn.Linear(3, 2))
+    8
+    """
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
 def check_width(name: str, width: float) -> None:
-    """Raise ValueError unless `width` gives the network `name` at least one neuron, filter or head a layer."""
+    """Raise ValueError unless `width` gives the network `name` at least one neuron, filter or head a layer.
+
+    >>> check_width("mlp", 0.5)
+    >>> check_width("vgg11", 0.5)
+    Traceback (most recent call last):
+    ValueError: width = 0.5: a vgg11 needs a whole number of neurons or filters, 1 or more
+    """
     whole = math.isfinite(width) and width >= 1 and float(width).is_integer()
     if name == "mlp":
         if not (math.isfinite(width) and round(100 * width) >= 1):

@@ -30,7 +30,11 @@ CHUNK = 500  # samples whose activations are held at a time
 
 
 def wrap(model: nn.Module, form: str) -> nn.Module:
-    """`model` itself ("none"), centered, or its tangent model without the constant f(x; w₀) ("tangent")."""
+    """`model` itself ("none"), centered, or its tangent model without the constant f(x; w₀) ("tangent").
+
+    >>> type(wrap(nn.Linear(3, 1), "centered")).__name__
+    'Centered'
+    """
     if form not in FORMS:
         raise ValueError(f"linearize = {form!r}: must be one of {', '.join(FORMS)}")
     return {"none": lambda m: m, "centered": Centered, "tangent": lambda m: Tangent(m, centered=True)}[form](model)
@@ -60,6 +64,10 @@ class Tangent(nn.Module):
 
     J(x)δ is one forward-mode product, through which backward passes as through any other function. δ has one tensor
     for each parameter of `model`, in the order of `parameters()`; w₀ is a frozen copy, `model` is left as it is.
+
+    >>> model, x = nn.Linear(3, 1), torch.ones(2, 3)
+    >>> torch.equal(Tangent(model)(x), model(x))
+    True
     """
 
     def __init__(self, model: nn.Module, *, centered: bool = False):
@@ -205,7 +213,11 @@ def tangent_kernel(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 def relative_change(before: torch.Tensor, after: torch.Tensor) -> float:
-    """‖after − before‖ / ‖before‖, Frobenius: how far a tangent kernel has moved. ValueError where before is 0."""
+    """‖after − before‖ / ‖before‖, Frobenius: how far a tangent kernel has moved. ValueError where before is 0.
+
+    >>> relative_change(torch.eye(2), 3 * torch.eye(2))
+    2.0
+    """
     if not before.any():
         raise ValueError("before is 0: a change relative to it has no meaning")
     return ((after - before).norm() / before.norm()).item()

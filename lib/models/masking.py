@@ -24,6 +24,9 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
 
     Raises ValueError for a weight that is computed from others, as by weight norm, and for one of a lazy layer that has
     seen no input: neither can be masked.
+
+    >>> list(prunable(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))))
+    ['0.weight', '2.weight']
     """
     modules = {name: module for name, module in model.named_modules() if isinstance(module, PRUNABLE)}
     computed = [name for name, module in modules.items() if "weight" not in module._parameters]
@@ -71,12 +74,20 @@ def apply(model: nn.Module, masks: dict[str, torch.Tensor]) -> nn.Module:
 
 
 def kept(masks: dict[str, torch.Tensor]) -> dict[str, int]:
-    """How many weights the masks keep of each layer; a layer with 0 has collapsed."""
+    """How many weights the masks keep of each layer; a layer with 0 has collapsed.
+
+    >>> kept({"weight": torch.tensor([True, False, True])})
+    {'weight': 2}
+    """
     return {name: int(mask.sum()) for name, mask in masks.items()}
 
 
 def digest(masks: dict[str, torch.Tensor]) -> str:
-    """64 hexadecimal digits that tell one mask from another."""
+    """64 hexadecimal digits that tell one mask from another.
+
+    >>> digest({"weight": torch.tensor([True, False])}) == digest({"weight": torch.tensor([False, True])})
+    False
+    """
     result = hashlib.sha256()
     for name, mask in masks.items():
         result.update(name.encode())
@@ -115,6 +126,9 @@ def remaining(model: nn.Module, sparsity: float, pruner: str, strict: bool = Fal
     has it, if no scores tie. Nothing is drawn, so a model on the meta device will do. Raises ValueError for a sparsity
     outside [0, 1) or another one than the pattern's, an unknown pruner, and a model with nothing to prune or with a
     frozen weight.
+
+    >>> remaining(nn.Linear(10, 10), 0.75, "random")  # 10 biases and a quarter of the weights
+    35
     """
     sparsity = check_sparsity(sparsity)
     if pruner not in PRUNERS:

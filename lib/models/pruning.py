@@ -23,7 +23,13 @@ SNIP_SAMPLES = 1000
 
 
 class LayerCollapse(UserWarning):
-    """A mask that leaves nothing of a layer, so that nothing passes it but its bias, and what goes around it."""
+    """A mask that leaves nothing of a layer, so that nothing passes it but its bias, and what goes around it.
+
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     masks = random_mask(nn.Linear(2, 1), 0.9, seed=0)
+    >>> [warning.category.__name__ for warning in caught]
+    ['LayerCollapse']
+    """
 
 
 def random_mask(model: nn.Module, sparsity: float, *, seed: int, strict: bool = False) -> dict[str, torch.Tensor]:

@@ -33,6 +33,9 @@ class Measurement:
     options: the kind's keyword arguments; those not given have the kind's defaults, which never change.
     Raises ValueError for an unknown kind or option, for a value of another type than the default's, and for a sparse
     run: the kinds look at all weights, also in the directions that a mask forbids.
+
+    >>> Measurement(Run(), "flatness", {"samples": 100}).options["samples"]
+    100
     """
 
     PARTS = ("measurement", "values", "status", "provenance")

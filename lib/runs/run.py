@@ -60,6 +60,12 @@ class Run:
     digest: of the data in an image folder, whose path says nothing of them (`lib.data.digest`); left empty, `sweep`
         fills it in. Training on other data is refused.
     recipe: the version of the meaning of all other fields.
+
+    >>> run = Run(optimizer="sam", rho=0.1)
+    >>> run.but(rho=0.2).rho
+    0.2
+    >>> Run().key == Run(width=1).key  # a key says which training it is
+    True
     """
 
     PARTS = ("run", "curves", "final", "status", "provenance")  # of its record

@@ -84,6 +84,14 @@ def measure(
     Weights are kept beside the checkpoints, so that another measurement on a network needs no training where it was
     trained. The columns are the fields of `Run`, `kind`, `run_key`, `key`, `status` ("done", "missing", "failed", or
     "diverged" where the run did), what was measured by its names, and `provenance`.
+
+    >>> import tempfile
+    >>> run = Run(dataset="digits", width=0.03, epochs=1, n_train=64)
+    >>> wanted = Measurement(run, "landscape", {"samples": 20, "points": 3})
+    >>> with tempfile.TemporaryDirectory() as store:
+    ...     table = measure([wanted], store=store, device="cpu", progress=False)
+    >>> table["status"].tolist()
+    ['done']
     """
     measurements = _checked(measurements, Measurement)
     deadline = None if budget is None else time.time() + parse_seconds(budget)

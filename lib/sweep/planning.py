@@ -46,6 +46,14 @@ def plan(
     progress: say what is timed as it goes (never under CI=true).
 
     Raises DataUnavailable for an image folder that is not there, as its shapes are unknown.
+
+    >>> import tempfile
+    >>> from lib.sweep import sweep
+    >>> run = Run(dataset="digits", width=0.03, epochs=1, n_train=64)
+    >>> with tempfile.TemporaryDirectory() as store:
+    ...     _ = sweep([run], store=store, device="cpu", progress=False)
+    ...     plan([run], store=store, device="cpu", progress=False)[["status", "seconds"]].values.tolist()
+    [['done', 0.0]]
     """
     wanted, device = [what.located() for what in runs], choose_device(device)
     runs = [run_of(what) for what in wanted]

@@ -31,7 +31,13 @@ VISIBLE_SECONDS = 90.0  # a network file system may hide for a minute what anoth
 
 
 class FailedWarning(UserWarning):
-    """Runs that could not be trained, as each time the worker process died."""
+    """Runs that could not be trained, as each time the worker process died.
+
+    >>> import warnings
+    >>> from lib.sweep import sweep
+    >>> with warnings.catch_warnings(action="error", category=FailedWarning):  # to stop at such runs
+    ...     table = sweep([], progress=False)
+    """
 
 
 def make_missing(wanted: list[Run | Measurement], store, device, deadline, executor, progress) -> dict[Run, WorkerDied]:

@@ -62,6 +62,10 @@ def draw(n: int, m: int, *, p: int, mu: float, flip: float, omega: float, seed: 
     The theorem flips each label independently; with few samples, seeds would then differ most in how many are flipped.
     Data depend on (seed, n, p) alone, weights on (seed, m, p), so settings that share these are paired.
     Raises ValueError for sizes below 1, ‖μ‖ or ω below 0, or a flip rate outside [0, 1).
+
+    >>> problem = draw(4, 3, p=10, mu=1.0, flip=0.25, omega=0.1, seed=0)
+    >>> int((problem["y"] != problem["clean"]).sum())  # labels that are flipped
+    1
     """
     if min(n, m, p) < 1 or not (mu >= 0 and omega >= 0 and 0 <= flip < 1):
         raise ValueError(f"n, m, p = {n}, {m}, {p}; mu = {mu!r}; omega = {omega!r}; flip = {flip!r}: out of range")
@@ -108,6 +112,10 @@ def train(problems: Stack, *, alpha: torch.Tensor, epsilon: float, steps: int, r
 
     A run stops at its first step with L ≤ ε. alpha: the step sizes (R); rho: a number or R of them; levels: losses,
     descending, at which A is kept in `path` (the end where a level is not reached).
+
+    >>> problems = stack([draw(10, 4, p=200, mu=3.0, flip=0.1, omega=0.01, seed=0)])
+    >>> train(problems, alpha=torch.tensor([1.0]), epsilon=0.1, steps=200).done.tolist()
+    [True]
     """
     count = len(problems.x)
     gram = torch.stack([x @ x.T for x in problems.x])
@@ -156,6 +164,10 @@ def on_clean_points(w: torch.Tensor, a: torch.Tensor, mu: float, *, draws: int, 
     """(error, mean of ỹf(x)) over `draws` clean points x = ỹ(μ + z), half of them of each label.
 
     w: m×p. Only Wx enters, a Gaussian of mean ỹWμ and covariance WWᵀ, so that m numbers a point are drawn if m < p.
+
+    >>> w, a = torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.tensor([1.0, -1.0])
+    >>> on_clean_points(w, a, mu=10.0, draws=100)[0]  # the sign of the first axis is never wrong
+    0.0
     """
     random = torch.Generator().manual_seed(seed)
     m, p = w.shape

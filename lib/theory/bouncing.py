@@ -46,10 +46,10 @@ def constants(lam, eta, rho) -> Constants:
     lam: the eigenvalues λ, descending (…×d). Raises ValueError unless λ_1 ≥ … ≥ λ_d ≥ 0, λ_1 > 0, 0 < η < 1/(2λ_1) and
     ρ > 0, all finite.
 
-    >>> found = constants([1.0, 0.5, 0.1], eta=0.1, rho=0.1)
-    >>> round(float(found.limit), 9)
+    >>> thresholds = constants([1.0, 0.5, 0.1], eta=0.1, rho=0.1)
+    >>> round(float(thresholds.limit), 9)
     0.005263158
-    >>> bool((found.beta < found.alpha).all())
+    >>> bool((thresholds.beta < thresholds.alpha).all())
     True
     """
     lam, eta, rho = _checked(lam, eta, rho)

@@ -13,7 +13,11 @@ import torch
 
 
 def kappa(alpha: float, beta: float, batch_size: int) -> float:
-    """κ_B = ((B − 1)/2 + β/α)/B (Theorem 12); β/α at B = 1, ½ as B grows."""
+    """κ_B = ((B − 1)/2 + β/α)/B (Theorem 12); β/α at B = 1, ½ as B grows.
+
+    >>> kappa(alpha=0.5, beta=2.0, batch_size=1), kappa(alpha=0.5, beta=2.0, batch_size=4)
+    (4.0, 1.375)
+    """
     _positive(alpha=alpha, beta=beta)
     if not batch_size >= 1:
         raise ValueError(f"batch_size = {batch_size!r}: must be 1 or more")
@@ -73,18 +77,31 @@ def lemma5_margin(g: torch.Tensor, g_half: torch.Tensor, full: torch.Tensor, bet
     """By how much Lemma 5 holds, ≥ 0: ⟨g½, G⟩ − ⟨g, G⟩ + (βρ/2)(‖g‖² + ‖G‖²).
 
     g = ∇f_i(x), g_half = ∇f_i(x + ρg), full = G = ∇f(x); the last dimension of each holds the components.
+
+    >>> one = torch.ones(1, dtype=torch.float64)  # f_i = f = x²/2 at x = 1, so β = 1 and g½ = 1 + ρ
+    >>> round(lemma5_margin(one, 1.1 * one, one, beta=1.0, rho=0.1).item(), 6)
+    0.2
     """
     inner = ((g_half - g) * full).sum(-1)
     return inner + beta * rho / 2 * (g.square().sum(-1) + full.square().sum(-1))
 
 
 def lemma6_ratio(g: torch.Tensor, g_half: torch.Tensor, beta: float, rho: float) -> torch.Tensor:
-    """‖g½‖²/((βρ + 1)²‖g‖²), at most 1 by Lemma 6; arguments as for `lemma5_margin`."""
+    """‖g½‖²/((βρ + 1)²‖g‖²), at most 1 by Lemma 6; arguments as for `lemma5_margin`.
+
+    >>> one = torch.ones(1, dtype=torch.float64)  # f_i = x²/2 at x = 1: the bound is reached
+    >>> round(lemma6_ratio(one, 1.1 * one, beta=1.0, rho=0.1).item(), 6)
+    1.0
+    """
     return g_half.square().sum(-1) / ((beta * rho + 1) ** 2 * g.square().sum(-1))
 
 
 class StabilityBounds(NamedTuple):
-    """Upper bounds on the sharpness a and the non-uniformities s₂, s₃, s₄ at a stable minimum; inf: none."""
+    """Upper bounds on the sharpness a and the non-uniformities s₂, s₃, s₄ at a stable minimum; inf: none.
+
+    >>> stability_bounds(eta=0.1, rho=0.05).s2  # η = 2ρ: no bound
+    inf
+    """
 
     a: float
     s2: float
@@ -114,7 +131,11 @@ def stability_bounds(eta: float, rho: float) -> StabilityBounds:
 
 class LinearRate(NamedTuple):
     """Fit of log loss against epoch over several runs: the mean factor per epoch, its standard deviation over the
-    runs, the least R², and how many runs had enough epochs to be fitted."""
+    runs, the least R², and how many runs had enough epochs to be fitted.
+
+    >>> LinearRate(rate=0.5, std=0.01, r2=0.999, runs=3).rate < 1  # the loss falls
+    True
+    """
 
     rate: float
     std: float
@@ -126,6 +147,11 @@ def linear_rate(table: pandas.DataFrame) -> LinearRate:
     """Fit a line to the log of each run's training loss, from a tenth of the first loss to 100 times the lowest.
 
     table: rows of `sweep`. A run with fewer than five epochs in that range is left out; NaN if none is left.
+
+    >>> curves = {"epoch": list(range(20)), "train_loss": [0.5**epoch for epoch in range(20)]}
+    >>> fit = linear_rate(pandas.DataFrame({"curves": [curves]}))
+    >>> round(fit.rate, 6), fit.runs
+    (0.5, 1)
     """
     fits = [fit for fit in map(_fit_line, table["curves"]) if fit is not None]
     if not fits:
@@ -163,6 +189,9 @@ def truncated_residual(a: torch.Tensor, x: torch.Tensor, rank: int) -> float:
 
     a: the map A (outputs × inputs); x: samples × inputs. With C = mean xxᵀ it is ‖(M − A)C^½‖²_F, so by Eckart and
     Young the sum of the squared singular values of AC^½ from the (rank + 1)-th on.
+
+    >>> round(truncated_residual(torch.diag(torch.tensor([3.0, 2.0])), torch.eye(2), rank=1), 4)  # 2²/2
+    2.0
     """
     values, vectors = torch.linalg.eigh(x.T @ x / len(x))
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T

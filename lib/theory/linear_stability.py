@@ -22,6 +22,9 @@ def random_hessians(n: int, d: int, *, rank: int = 1, seed: int = 0) -> torch.Te
     """n positive semidefinite d×d matrices of the given rank, with traces 1 on average but unlike each other (float64).
 
     Each is a sum of `rank` outer products of Gaussian vectors, times a weight that is exponentially distributed.
+
+    >>> tuple(random_hessians(5, 3).shape)
+    (5, 3, 3)
     """
     random = generator(seed, "hessians")
     x = torch.randn(n, rank, d, generator=random, dtype=torch.float64)
@@ -30,7 +33,11 @@ def random_hessians(n: int, d: int, *, rank: int = 1, seed: int = 0) -> torch.Te
 
 
 def steps(hessians: torch.Tensor, eta: float, rho: float) -> torch.Tensor:
-    """B_i = I − ηH_i − ηρH_i² for the H_i (n×d×d)."""
+    """B_i = I − ηH_i − ηρH_i² for the H_i (n×d×d).
+
+    >>> steps(torch.eye(1)[None], eta=0.5, rho=0.5).item()  # 1 − 0.5 − 0.25
+    0.25
+    """
     eye = torch.eye(hessians.shape[-1], dtype=hessians.dtype)
     return eye - eta * hessians - eta * rho * hessians @ hessians
 
@@ -65,7 +72,12 @@ def theorem9(hessians: torch.Tensor, eta: float, rho: float) -> float:
 
 
 def moments(hessians: torch.Tensor) -> dict[str, float]:
-    """a = λ_max(H) and s_k = λ_max(M_k − H^k)^{1/k} for k = 2, 3, 4."""
+    """a = λ_max(H) and s_k = λ_max(M_k − H^k)^{1/k} for k = 2, 3, 4.
+
+    >>> two = torch.tensor([[[1.0]], [[3.0]]], dtype=torch.float64)
+    >>> moments(two)["a"], moments(two)["s2"]  # the mean, and the standard deviation
+    (2.0, 1.0)
+    """
     h = hessians.mean(0)
     result = {"a": torch.linalg.eigvalsh(h)[-1].item()}
     for k in (2, 3, 4):
@@ -75,13 +87,23 @@ def moments(hessians: torch.Tensor) -> dict[str, float]:
 
 
 def conditions(hessians: torch.Tensor, eta: float, rho: float) -> dict[str, float]:
-    """a, s₂, s₃ and s₄ over their bounds in the conditions (7): at most 1 where one holds, 0 where it says nothing."""
+    """a, s₂, s₃ and s₄ over their bounds in the conditions (7): at most 1 where one holds, 0 where it says nothing.
+
+    >>> one = torch.eye(2, dtype=torch.float64)[None]
+    >>> conditions(one, eta=1.0, rho=0.0)["a"]  # a = 1, the bound 2/η = 2
+    0.5
+    """
     limits = bounds.stability_bounds(eta, rho)._asdict()
     return {name: value / limits[name] for name, value in moments(hessians).items()}
 
 
 def strictest(hessians: torch.Tensor, eta: float, rho: float) -> float:
-    """The largest of `conditions`: at most 1 where all of (7) hold."""
+    """The largest of `conditions`: at most 1 where all of (7) hold.
+
+    >>> one = torch.eye(2, dtype=torch.float64)[None]
+    >>> strictest(one, eta=1.0, rho=0.0)
+    0.5
+    """
     return max(conditions(hessians, eta, rho).values())
 
 
@@ -109,12 +131,22 @@ def edge(hessians: torch.Tensor, rho: float, measure: Callable = growth) -> floa
 
 
 def scan(hessians: torch.Tensor, etas: Sequence[float], rhos: Sequence[float]) -> pandas.DataFrame:
-    """`growth`, `theorem9` and `strictest` (column conditions) at every (eta, rho) of a grid."""
+    """`growth`, `theorem9` and `strictest` (column conditions) at every (eta, rho) of a grid.
+
+    >>> one = torch.eye(2, dtype=torch.float64)[None]
+    >>> scan(one, [0.5, 1.0], [0.0])["growth"].round(6).tolist()
+    [0.25, 0.0]
+    """
     return _scan(hessians, etas, rhos, {"growth": growth, "theorem9": theorem9, "conditions": strictest})
 
 
 def simulated_scan(hessians: torch.Tensor, etas: Sequence[float], rhos: Sequence[float]) -> pandas.DataFrame:
-    """`simulated_growth` (column growth) at every (eta, rho) of a grid."""
+    """`simulated_growth` (column growth) at every (eta, rho) of a grid.
+
+    >>> one = torch.eye(2, dtype=torch.float64)[None]
+    >>> simulated_scan(one, [0.5], [0.0])["growth"].round(6).tolist()
+    [0.25]
+    """
     return _scan(hessians, etas, rhos, {"growth": simulated_growth})
 
 
@@ -125,7 +157,12 @@ def _scan(hessians, etas, rhos, measures):
 
 
 def simulate(hessians: torch.Tensor, *, eta: float, rho: float, length: int, paths: int, seed: int = 0) -> torch.Tensor:
-    """‖x_t‖² for t = 0 … length (paths × (length + 1)), from random x_0 of length 1."""
+    """‖x_t‖² for t = 0 … length (paths × (length + 1)), from random x_0 of length 1.
+
+    >>> one = torch.eye(2, dtype=torch.float64)[None]
+    >>> simulate(one, eta=0.5, rho=0.0, length=2, paths=1).round(decimals=6).tolist()
+    [[1.0, 0.25, 0.0625]]
+    """
     random = generator(seed, "linear stability")
     b = steps(hessians, eta, rho)
     x = torch.randn(paths, hessians.shape[-1], 1, generator=random, dtype=torch.float64)
@@ -138,7 +175,12 @@ def simulate(hessians: torch.Tensor, *, eta: float, rho: float, length: int, pat
 
 
 def edges(hessians: torch.Tensor, rhos: Sequence[float]) -> pandas.DataFrame:
-    """The `edge` at each ρ by growth ("exact"), "Theorem 9" and "conditions (7)", and which of (7) is strictest."""
+    """The `edge` at each ρ by growth ("exact"), "Theorem 9" and "conditions (7)", and which of (7) is strictest.
+
+    >>> one = torch.eye(2, dtype=torch.float64)[None]
+    >>> edges(one, [0.0])["exact"].round(6).tolist()
+    [2.0]
+    """
     measures = {"exact": growth, "Theorem 9": theorem9, "conditions (7)": strictest}
     result = {name: [edge(hessians, rho, measure) for rho in rhos] for name, measure in measures.items()}
     shares = [conditions(hessians, eta, rho) for eta, rho in zip(result["conditions (7)"], rhos, strict=True)]
@@ -148,7 +190,13 @@ def edges(hessians: torch.Tensor, rhos: Sequence[float]) -> pandas.DataFrame:
 
 def walks(hessians: torch.Tensor, eta: float, rho: float, *, length: int, paths: int, shown: int) -> pandas.DataFrame:
     """‖x_t‖² (square) at each step: of the first `shown` of `paths` simulated paths, their "mean", and "exact", the
-    trace of Σ_t from x_0 of length 1. Columns kind ("path", "mean" or "exact"), path, step and square."""
+    trace of Σ_t from x_0 of length 1. Columns kind ("path", "mean" or "exact"), path, step and square.
+
+    >>> one = torch.eye(2, dtype=torch.float64)[None]
+    >>> table = walks(one, eta=0.5, rho=0.0, length=2, paths=1, shown=0)
+    >>> table.query("kind == 'exact'")["square"].round(6).tolist()
+    [1.0, 0.25, 0.0625]
+    """
     squares = simulate(hessians, eta=eta, rho=rho, length=length, paths=paths)
     b, d = steps(hessians, eta, rho), hessians.shape[-1]
     sigma, exact = torch.eye(d, dtype=hessians.dtype) / d, [1.0]
@@ -162,7 +210,12 @@ def walks(hessians: torch.Tensor, eta: float, rho: float, *, length: int, paths:
 
 
 def about_edge(hessians: torch.Tensor, rho: float, **options) -> pandas.DataFrame:
-    """The `walks`, with its `options`, at 0.7, 1 and 1.2 times the `edge` at ρ, named in the column panel."""
+    """The `walks`, with its `options`, at 0.7, 1 and 1.2 times the `edge` at ρ, named in the column panel.
+
+    >>> one = torch.eye(2, dtype=torch.float64)[None]
+    >>> about_edge(one, 0.0, length=2, paths=1, shown=0)["panel"].unique()[0]
+    'below the edge: η = 1.400, growth 0.160'
+    """
     parts = []
     for where, factor in (("below the edge", 0.7), ("at the edge", 1.0), ("beyond the edge", 1.2)):
         eta = factor * edge(hessians, rho)
@@ -173,6 +226,11 @@ def about_edge(hessians: torch.Tensor, rho: float, **options) -> pandas.DataFram
 
 def simulated_growth(hessians: torch.Tensor, eta: float, rho: float, *, length=40, paths=1000, seed: int = 0) -> float:
     """What `growth` looks like in simulated paths: the factor per step of the mean of ‖x_t‖² over the last three
-    quarters of `length`. It is too low where the second moment grows by paths too rare to be among those drawn."""
+    quarters of `length`. It is too low where the second moment grows by paths too rare to be among those drawn.
+
+    >>> one = torch.eye(2, dtype=torch.float64)[None]
+    >>> round(simulated_growth(one, eta=0.5, rho=0.0), 6)  # as `growth`
+    0.25
+    """
     mean = simulate(hessians, eta=eta, rho=rho, length=length, paths=paths, seed=seed).mean(0)
     return (mean[-1] / mean[length // 4]).item() ** (1 / (length - length // 4))

@@ -87,7 +87,13 @@ def _stacked_masks(built) -> dict[str, torch.Tensor]:
 
 
 class Grouped:
-    """An engine for R runs of one convolutional network, those with ρ = 0 first."""
+    """An engine for R runs of one convolutional network, those with ρ = 0 first.
+
+    >>> runs = [Run(dataset="digits", model="vgg11", width=1, seed=seed, n_train=4, batch_size=4) for seed in (0, 1)]
+    >>> group = Grouped(runs, torch.device("cpu"))
+    >>> len(group.epoch(0))  # of each run, its loss and accuracy
+    2
+    """
 
     name = "grouped"
 

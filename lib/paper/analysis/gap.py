@@ -62,6 +62,13 @@ def gaps(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> pandas.D
     have no row here; `summary` names them.
 
     Raises ValueError for an unknown column in `by`, and for cells in which runs differ by more than ρ and seed.
+
+    >>> from lib.runs import Run
+    >>> runs = [Run(dataset="digits"), *(Run(dataset="digits", optimizer="sam", rho=rho) for rho in (0.1, 0.2))]
+    >>> table = pandas.DataFrame([run.as_dict() | {"key": run.key, "status": "done"} for run in runs])
+    >>> table = table.assign(**dict.fromkeys(PARTS.values(), [0.9, 0.92, 0.91]))
+    >>> gaps(table).query("protocol == 'paper'")[["rho", "gap"]].round(6).values.tolist()
+    [[0.1, 2.0]]
     """
     rows = []
     for cell in cells(table, by):
@@ -107,6 +114,13 @@ def summary(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> panda
         Student's t; NaN for one seed. They treat ρ* as given.
     searched: from how many ρ it was chosen; complete, as in `gaps`.
     missing, diverged: how many runs of SAM and of this reference have no record, or have diverged; runs: of how many.
+
+    >>> from lib.runs import Run
+    >>> runs = [Run(dataset="digits"), *(Run(dataset="digits", optimizer="sam", rho=rho) for rho in (0.1, 0.2))]
+    >>> table = pandas.DataFrame([run.as_dict() | {"key": run.key, "status": "done"} for run in runs])
+    >>> table = table.assign(**dict.fromkeys(PARTS.values(), [0.9, 0.92, 0.91]))
+    >>> summary(table).query("protocol == 'paper'")["edge"].tolist()  # ρ* is the smallest that was tried
+    [True]
     """
     result, rows = gaps(table, by), []
     grouped = dict(list(result.groupby([*columns_of(by), "reference", "protocol"], dropna=False)))
@@ -133,6 +147,13 @@ def chosen(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> pandas
 
     Rows of `table` with two more columns, parameters and method ("SAM" or a name of REFERENCES). Where several ρ are
     equally good, one row has the means over them, their geometric mean as ρ, and all keys in one string.
+
+    >>> from lib.runs import Run
+    >>> runs = [Run(dataset="digits"), *(Run(dataset="digits", optimizer="sam", rho=rho) for rho in (0.1, 0.2))]
+    >>> table = pandas.DataFrame([run.as_dict() | {"key": run.key, "status": "done"} for run in runs])
+    >>> table = table.assign(**dict.fromkeys(PARTS.values(), [0.9, 0.92, 0.91]))
+    >>> chosen(table)[["method", "rho"]].values.tolist()
+    [['SGD', 0.0], ['SAM', 0.1]]
     """
     parts = [table.iloc[:0].assign(parameters=0, method="").astype({"parameters": int})]
     for cell in cells(table, by):

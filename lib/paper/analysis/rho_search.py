@@ -124,6 +124,12 @@ def cells(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> Iterato
     """The cells of a table of `sweep`, in the order of `by`, the columns whose values make a cell.
 
     Raises ValueError for an unknown column in `by`, and for cells in which runs differ by more than ρ and seed.
+
+    >>> runs = [Run(dataset="digits", seed=seed, optimizer="sam", rho=rho) for seed in (0, 1) for rho in (0.1, 0.2)]
+    >>> runs += [Run(dataset="digits", seed=seed) for seed in (0, 1)]
+    >>> table = pandas.DataFrame([run.as_dict() | {"key": run.key, "status": "done"} for run in runs])
+    >>> [(cell.labels["width"], cell.seeds("SGD")) for cell in cells(table)]
+    [(1.0, [0, 1])]
     """
     by = columns_of(by)
     unknown = [name for name in by if name not in table]

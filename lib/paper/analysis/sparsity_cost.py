@@ -68,6 +68,11 @@ def layers(table: pandas.DataFrame) -> pandas.DataFrame:
 
     A mask is a function of the seed, not of the optimizer: there is one network a width, sparsity, pruner and seed. Of
     a sparse network without a record nothing is said.
+
+    >>> run = Run(dataset="digits", model="linear2", width=4)
+    >>> table = pandas.DataFrame([run.as_dict() | {"status": "missing", "provenance": None}])
+    >>> layers(table)[["name", "dense"]].values.tolist()  # 64 inputs, 4 units, 10 outputs
+    [['1.weight', 256], ['2.weight', 40]]
     """
     rows = []
     shown = table.assign(kept=[(p or {}).get("kept") for p in table["provenance"]])

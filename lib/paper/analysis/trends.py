@@ -51,7 +51,12 @@ class Trend(NamedTuple):
 def describe(result: Trend, unit: str, downward: bool = False) -> str:
     """The trend in words: slope a decade with its interval, τ, p of there being none, and what it rests on.
 
-    downward: the p-value is that of a fall."""
+    downward: the p-value is that of a fall.
+
+    >>> columns = {"parameters": [10, 100, 1000] * 2, "seed": [0] * 3 + [1] * 3, "gap": [1, 2, 3, 0, 2, 5]}
+    >>> describe(trend(pandas.DataFrame(columns)), "points").split(",")[-1].strip()
+    '2 seeds'
+    """
     if not result.seeds:
         return "fewer than two such networks have a complete search"
     spread = "" if math.isnan(result.low) else f" (95% {result.low:+.2g} to {result.high:+.2g})"
@@ -146,6 +151,15 @@ def rho_scaling(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> S
     ρ* is chosen by test accuracy over the seeds that all cells have. The seeds are resampled with replacement, all
     nⁿ ways for up to RESAMPLED_SEEDS; ρ* of each cell is chosen anew in each. Cells whose search is not complete, and
     partial ones, are left out; NaN for fewer than two.
+
+    >>> from lib.runs import Run
+    >>> best = {0.25: 0.01, 1.0: 0.04}  # ρ* by width
+    >>> runs = [Run(dataset="digits", width=width) for width in best]
+    >>> runs += [run.but(optimizer="sam", rho=rho) for run in runs for rho in best.values()]
+    >>> table = pandas.DataFrame([run.as_dict() | {"key": run.key, "status": "done"} for run in runs])
+    >>> table["test_accuracy"] = [0.9 if best[run.width] == run.rho else 0.8 for run in runs]
+    >>> [rho for _, rho in rho_scaling(table).cells]
+    [0.01, 0.04]
     """
     result = [(cell, cell.search("SGD", "all")) for cell in cells(table, by) if cell.complete("SGD")]
     result = [(cell, search) for cell, search in result if search.size]

@@ -50,7 +50,7 @@ class Effect:
 
         >>> effect = Effect.of_error(1.0, 0.5, 4, unit="points")
         >>> round(effect.low, 2), round(effect.high, 2), round(effect.detectable, 2)
-        (-0.39, 2.39, 1.94)
+        (-0.39, 2.39, 1.88)
         """
         half = stats.t.ppf((1 + LEVEL) / 2, df) * error if df > 0 else math.nan
         low, high = float(value - half), float(value + half)

@@ -19,7 +19,12 @@ from lib.theory.diagonal.network import Samples, check_method
 
 @dataclass(frozen=True)
 class DeepFlow:
-    """Where a deep flow ends: beta (d,), start: α (d,), shifts: E₊ and E₋ (2, d), converged, depth."""
+    """Where a deep flow ends: beta (d,), start: α (d,), shifts: E₊ and E₋ (2, d), converged, depth.
+
+    >>> end = deep_flow([[1.0, 2.0]], [2.0], 0.5, depth=3, method="gd")
+    >>> end.residual([[1.0, 2.0]], end.shifts) < 1e-6
+    True
+    """
 
     beta: np.ndarray
     start: np.ndarray
@@ -52,7 +57,12 @@ def invert(beta, scales, depth: int) -> np.ndarray:
 def deep_flow(
     X, y, alpha, *, depth: int, method: str, rho: float = 0.0, ascent_factor: float = 1.0, rtol: float = 1e-8
 ) -> DeepFlow:
-    """`flows.flow` for β = w₊^depth − w₋^depth, depth at least 3, from w₊ = w₋ = α. X: (n, d), y: (n,)."""
+    """`flows.flow` for β = w₊^depth − w₋^depth, depth at least 3, from w₊ = w₋ = α. X: (n, d), y: (n,).
+
+    >>> end = deep_flow([[1.0, 2.0]], [2.0], 0.5, depth=3, method="gd")
+    >>> bool(end.converged), round(float(end.beta @ [1.0, 2.0]), 6)
+    (True, 2.0)
+    """
     if depth < 3:
         raise ValueError(f"depth = {depth}: must be at least 3; `flow` is of depth 2")
     check_method(method)

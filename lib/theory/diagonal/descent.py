@@ -19,7 +19,12 @@ from lib.theory.diagonal.regression import SparseRegression
 @dataclass(frozen=True)
 class Descent:
     """What was recorded: steps (times,), train_loss and test_loss (times, seeds, runs), and the last w (seeds, runs, 2,
-    d). A run that diverges ends in values that are not finite."""
+    d). A run that diverges ends in values that are not finite.
+
+    >>> ends = descend(SparseRegression.draw([0]), 0.05, method="gd", step_size=0.1, steps=10)
+    >>> ends.steps.tolist(), ends.beta.shape
+    ([0, 10], (1, 1, 30))
+    """
 
     steps: np.ndarray
     train_loss: np.ndarray

@@ -26,6 +26,10 @@ class Flow:
     equations 14 and 15 (which at 1-SAM have the ascent factor 4). first_order_alpha: α exp(−E₁), E₁ with r in place of
     r_sam. exponent: E; first_order: E₁. loss_integral: ∫L dt. drift: max |log(w₊w₋ exp(2E)/α²)|, of a quantity that an
     exact solver conserves. converged: whether ‖r‖ fell below the tolerance; time: when.
+
+    >>> end = flow([[1.0, 2.0]], [2.0], 0.1, method="gd")
+    >>> np.allclose(end.effective_alpha, 0.1), round(float(end.beta @ [1.0, 2.0]), 6)  # gradient flow keeps α
+    (True, 2.0)
     """
 
     w: np.ndarray

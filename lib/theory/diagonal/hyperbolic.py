@@ -17,7 +17,11 @@ LONGEST = 2.0  # step in Xᵀν of the dual Newton: cosh then changes by at most
 
 
 def scale(alpha, d: int) -> np.ndarray:
-    """α as d positive numbers, from one number or d. ValueError if one of them is not positive and finite."""
+    """α as d positive numbers, from one number or d. ValueError if one of them is not positive and finite.
+
+    >>> scale(0.1, 3)
+    array([0.1, 0.1, 0.1])
+    """
     alpha = np.broadcast_to(np.asarray(alpha, dtype=float), (d,))
     if not (np.isfinite(alpha) & (alpha > 0)).all():
         raise ValueError(f"alpha = {alpha!r}: must be positive and finite, in every coordinate")
@@ -58,6 +62,9 @@ class Certificate:
     """How far β is from the interpolator of least potential, both 0 there.
 
     kkt: ‖(I − P)∇φ_α(β)‖/‖∇φ_α(β)‖, P the projection onto the rows of X. infeasibility: ‖Xβ − y‖/‖y‖.
+
+    >>> Certificate(kkt=0.0, infeasibility=1e-3)  # the least potential, but of a β that misses y by 0.1%
+    Certificate(kkt=0.0, infeasibility=0.001)
     """
 
     kkt: float

@@ -25,7 +25,11 @@ def check_method(method: str) -> str:
 
 
 def beta_of(w: np.ndarray) -> np.ndarray:
-    """β = w₊² − w₋² (…, d) of w = (w₊, w₋) (…, 2, d)."""
+    """β = w₊² − w₋² (…, d) of w = (w₊, w₋) (…, 2, d).
+
+    >>> beta_of(np.array([[2.0, 1.0], [1.0, 1.0]]))
+    array([3., 0.])
+    """
     return w[..., 0, :] ** 2 - w[..., 1, :] ** 2
 
 
@@ -41,7 +45,12 @@ def to_uv(w: np.ndarray) -> np.ndarray:
 
 
 def from_uv(uv: np.ndarray) -> np.ndarray:
-    """(w₊, w₋) of (u, v): half of `to_uv`, its inverse."""
+    """(w₊, w₋) of (u, v): half of `to_uv`, its inverse.
+
+    >>> w = np.array([[0.5, 0.4], [0.1, 0.2]])
+    >>> np.allclose(from_uv(to_uv(w)), w)
+    True
+    """
     return to_uv(uv) / 2
 
 
@@ -68,7 +77,11 @@ def residual(samples: Samples, beta: np.ndarray) -> np.ndarray:
 
 
 def loss(samples: Samples, beta: np.ndarray) -> np.ndarray:
-    """L = Σ r²/(4n)."""
+    """L = Σ r²/(4n).
+
+    >>> float(loss(Samples.of([[1.0, 1.0]], [3.0]), np.array([0.0, 1.0])))  # (1 − 3)²/4
+    1.0
+    """
     return (residual(samples, beta) ** 2).mean(-1) / 4
 
 
@@ -111,7 +124,12 @@ def rates(samples: Samples, w: np.ndarray, method: str, radius, weights=None) ->
 
 
 def velocity(samples: Samples, w: np.ndarray, method: str, radius, weights=None) -> np.ndarray:
-    """Minus the SAM gradient at w, (…, 2, d): −(1/n) Σ_i ∇ℓ_i at the point to which `method` ascends."""
+    """Minus the SAM gradient at w, (…, 2, d): −(1/n) Σ_i ∇ℓ_i at the point to which `method` ascends.
+
+    >>> w = np.array([[1.0], [1.0]])  # L(w) = (w₊² − w₋² − 3)²/4
+    >>> velocity(Samples.of([[1.0]], [3.0]), w, "gd", 0.0).ravel().tolist()
+    [3.0, -3.0]
+    """
     descent, shrinkage, _ = rates(samples, w, method, radius, weights)
     return np.stack((-w[..., 0, :] * (descent + shrinkage), w[..., 1, :] * (descent - shrinkage)), -2)
 

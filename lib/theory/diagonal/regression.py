@@ -8,7 +8,12 @@ import numpy as np
 @dataclass(frozen=True)
 class SparseRegression:
     """Problems stacked over data seeds. X: (seeds, n, d), Gaussian; target: (seeds, d), with `support` positive entries
-    and length 1; y = X target; X_test: (seeds, 1000, d)."""
+    and length 1; y = X target; X_test: (seeds, 1000, d).
+
+    >>> problems = SparseRegression.draw([0, 1], n=20, d=30, support=3)
+    >>> problems.X.shape, (problems.target > 0).sum(1).tolist()
+    ((2, 20, 30), [3, 3])
+    """
 
     X: np.ndarray
     y: np.ndarray
