@@ -240,7 +240,7 @@ CLAIMS = {
     ),
     "3a-released": Claim(
         "Figure 3a",
-        "By the settings of the released code, at its best epoch, the gap at fixed ρ is larger at 267 than at 61 thousand parameters",
+        "By the released code's settings and best epoch, the gap at fixed ρ is larger at 267 than at 61 thousand",
         kind="direction",
         value=0.107,
         margin=0.03,
