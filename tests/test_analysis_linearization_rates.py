@@ -36,3 +36,10 @@ def test_the_rate_with_the_lowest_mean_loss_is_taken_where_two_are_known(table):
     nothing = analysis.linearization_rates.at_best_rate(table[table["label"] == "none"])
     figure = plots.along(nothing.assign(rho=0.0), title="t", panels={"loss": "training loss"}, logs=("loss",))
     assert nothing.empty and "no run has a record" in figure.axes[0].texts[0].get_text()
+
+
+def test_a_seed_that_has_not_every_rate_takes_no_part(table):
+    lost = table.assign(status=table["status"].mask((table["seed"] == 1) & (table["lr"] == 0.2), "missing"))
+    lost = lost[(lost["alpha"] == 1) & (lost["label"] == "SGD")]
+    result = analysis.linearization_rates.at_best_rate(lost)
+    assert (result["lr"].tolist(), result["seed"].tolist()) == ([0.1], [0])  # of seed 0 alone, 0.2 before 0.4
