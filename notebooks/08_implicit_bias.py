@@ -40,6 +40,8 @@ preset = "smoke"
 train = True
 
 # %%
+import functools
+
 import pandas
 from IPython.display import Markdown, display
 from loky import get_reusable_executor
@@ -53,7 +55,19 @@ from lib.theory import diagonal, relu_regression
 
 book = Book("08_implicit_bias", preset)
 same = f"preset {preset} (the same at every preset)"
-in_the_meantime = get_reusable_executor(max_workers=1).submit(relu_record.networks, preset, train=train)  # Figure 7
+second = get_reusable_executor(max_workers=1)  # a process that computes tables meanwhile, in the order of this page
+large, sizes, shares, radii, trained, deep, widths = (
+    second.submit(call, *arguments)
+    for call, *arguments in (
+        (implicit_bias.breakdown, setting.FLOW_SEEDS, setting.FLOW_LARGE),
+        (implicit_bias.sizes,),
+        (implicit_bias.shares,),
+        (implicit_bias_descent.radii,),
+        (functools.partial(relu_record.networks, preset, train=train),),
+        (implicit_bias.depths,),
+        (implicit_bias_descent.widths,),
+    )
+)
 names = {"n-sam": "n-SAM", "1-sam": "1-SAM"}
 
 
@@ -131,7 +145,7 @@ for theorem, method in (("bias-thm-4", "n-sam"), ("bias-thm-5", "1-sam")):
 # vanishes. We follow 20 problems up to a time of 10⁶:
 
 # %%
-large = implicit_bias.breakdown(setting.FLOW_SEEDS, setting.FLOW_LARGE)
+large = large.result()  # of implicit_bias.breakdown
 judge("bias-collapse", verdicts.collapse(large))
 pandas.crosstab(large["rho"], large["outcome"])
 
@@ -146,7 +160,7 @@ pandas.crosstab(large["rho"], large["outcome"])
 # eigenvalues of $XX^\top$, which makes the constant larger than 4.
 
 # %%
-sizes = implicit_bias.sizes()
+sizes = sizes.result()  # of implicit_bias.sizes
 constants = sizes.melt(["n", "d"], ["ratio_1", "ratio_n"], "series").replace(
     {"ratio_1": "1-SAM: ‖Δ₁‖₁ over d∫L", "ratio_n": "n-SAM: ‖Δ_n‖₁ over (d/n)∫L"}
 )
@@ -172,7 +186,7 @@ order = judge("bias-order-n", verdicts.within(sizes["between"], sizes["n"]))
 # the geometric mean of the effective α in every coordinate, and solving for the interpolator of least potential.
 
 # %%
-shares = implicit_bias.shares()
+shares = shares.result()  # of implicit_bias.shares
 named = {"ratio": "the method's end", "even": "shrinkage spread evenly"}
 tidy = shares.melt(["seed", "method"], list(named), "series").replace(named)
 tidy = tidy.assign(panel="population loss over that of gradient flow", x=tidy["method"].map(names))
@@ -216,7 +230,7 @@ judge("bias-integral", verdicts.integral(curves))
 # the same. The curves of 1-SAM are one curve, shifted by $c$.
 
 # %%
-radii = implicit_bias_descent.radii()
+radii = radii.result()  # of implicit_bias_descent.radii
 title = f"1-SAM gains at its best ρ, n-SAM at none\n30 data seeds, α = 0.05, {same}"
 plots.save(plots.over_radius(radii, title=title), "figI_radius", radii, preset)
 
@@ -286,7 +300,7 @@ judge("bias-connected", verdicts.connected(line[line["label"] == paper], curves)
 # a place where the slope changes by at least 0.1; those within 0.05 count as one.
 
 # %%
-trained = in_the_meantime.result()
+trained = trained.result()  # of relu_record.networks
 functions, table = relu_record.functions(trained), relu_record.complexity(trained)
 steps = "10⁵ steps instead of 10⁶" if preset == "smoke" else "10⁶ steps"
 title = f"SAM's fits are simpler and agree more between seeds\n5 seeds, {steps}, preset {preset}"
@@ -310,7 +324,7 @@ table.groupby("label", sort=False)[["loss", "kinks", "variation"]].mean()
 # prediction: no single effective α describes the end, two of them do, one for $w_+$ and one for $w_-$.
 
 # %%
-deep = implicit_bias.depths()
+deep = deep.result()  # of implicit_bias.depths
 tidy = deep.assign(
     panel=deep["method"].map(names), x="D = " + deep["depth"].astype(str), series=deep["reading"], value=deep["kkt"]
 )
@@ -331,7 +345,7 @@ two = judge("bias-depth-two", verdicts.depth(deep, implicit_bias.TWO))
 # potential at α = 10⁻⁶, the best that a smaller α could do.
 
 # %%
-widths = implicit_bias_descent.tuned(implicit_bias_descent.widths(), by="d")
+widths = implicit_bias_descent.tuned(widths.result(), by="d")  # of implicit_bias_descent.widths
 medians = [
     {"x": f"d/n = {d / setting.N:g}", "series": name, "value": 10**value, "seed": seed}
     for d, rows in widths.groupby("d")
