@@ -39,15 +39,29 @@ class MSharpness(NamedTuple):
     groups: torch.Tensor
 
 
-def m_sharpness(model: nn.Module, loss: str, x, y, *, rho: float, m: int, **options) -> float:
+def m_sharpness(
+    model: nn.Module,
+    loss: str,
+    x,
+    y,
+    *,
+    rho: float,
+    m: int,
+    steps: int = 1,
+    step_size: float | None = None,
+    starts: int = 1,
+    seed: int = 0,
+    batch_norm: str = "eval",
+    memory: int = MEMORY,
+) -> float:
     """max_{‖δ‖ ≤ ρ} L_G(w + δ) − L_G(w) by projected ascent, averaged over the consecutive groups G of m samples.
 
     model: any module; it is left as it is. loss, x, y: as `lib.hessian.sharpness` takes them. The last group has fewer
     samples where m does not divide their number, and the mean gives it the weight of the others.
     rho: the radius ρ ≥ 0, in units of the weights. steps (1): of ascent. step_size (ρ): the length of a step, in units
-    of the weights; the paper has 100 steps of 0.1ρ. With ρ the first step is SAM's, so more steps never find less.
+    of the weights; the paper has 100 steps of 0.1ρ. With ρ the first step is SAM's. More steps never find less.
     starts (1): paths for each group. The first starts at w, where a zero gradient would end it at once; the others
-    start at points drawn uniformly from the ball by `seed`, a group, and the number of the start.
+    start at points drawn uniformly from the ball by `seed`, the number of the group and that of the start.
     batch_norm ("eval"): "eval" normalizes by the running statistics, "train" by those of the group. All else, such as
     dropout, is in evaluation mode, and no buffer moves.
     memory: bytes for activations, which limits the samples of a pass except with batch norm in "train" mode.
@@ -58,6 +72,7 @@ def m_sharpness(model: nn.Module, loss: str, x, y, *, rho: float, m: int, **opti
     >>> round(m_sharpness(model, "squared", x, y, rho=0.1, m=1), 6)
     1.25
     """
+    options = dict(steps=steps, step_size=step_size, starts=starts, seed=seed, batch_norm=batch_norm, memory=memory)
     return m_sharpness_details(model, loss, x, y, rho=rho, m=m, **options).value
 
 
