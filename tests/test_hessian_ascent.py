@@ -46,8 +46,8 @@ def test_the_1_sharpness_of_a_linear_classifier_is_the_margin_less_rho_times_the
     length = (x.square().sum(1) + bias).sqrt()
     softplus = nn.functional.softplus
     exact = (softplus(2**0.5 * rho * length - margin) - softplus(-margin)).mean().item()
-    found = hessian.m_sharpness(model, "cross_entropy", x, y, rho=rho, m=1)
-    assert found == pytest.approx(exact, rel=1e-9 if rho > 1e-3 else 1e-7)  # a rise of 1e-6 has ten digits left
+    result = hessian.m_sharpness(model, "cross_entropy", x, y, rho=rho, m=1)
+    assert result == pytest.approx(exact, rel=1e-9 if rho > 1e-3 else 1e-7)  # a rise of 1e-6 has ten digits left
 
 
 @pytest.mark.parametrize(("loss", "factor"), [("mse", 0.5), ("squared", 1.0)])
@@ -56,10 +56,10 @@ def test_the_1_sharpness_of_a_linear_regression(loss, factor):
     y = model(x).detach() + torch.linspace(-1, 2, 12, dtype=torch.float64)[:, None]
     r, length = (model(x) - y).detach().abs()[:, 0], x.norm(dim=1)
     exact = factor * ((r + 0.3 * length) ** 2 - r**2)
-    found = hessian.m_sharpness_details(model, loss, x, y, rho=0.3, m=1)
-    torch.testing.assert_close(found.groups, exact, rtol=1e-12, atol=0)
-    assert found.value == found.last == pytest.approx(exact.mean().item(), rel=1e-12)
-    assert math.isnan(found.released)  # there is no error rate without labels
+    result = hessian.m_sharpness_details(model, loss, x, y, rho=0.3, m=1)
+    torch.testing.assert_close(result.groups, exact, rtol=1e-12, atol=0)
+    assert result.value == result.last == pytest.approx(exact.mean().item(), rel=1e-12)
+    assert math.isnan(result.released)  # there is no error rate without labels
 
 
 def maximum_on_the_ball(g, h, rho):
@@ -83,10 +83,10 @@ def test_ascent_finds_the_maximum_of_a_quadratic(rho, step):
     for a, b in zip(x.split(4), y.split(4), strict=True):
         g = a.T @ (model(a) - b).detach()[:, 0] / 4
         exact.append(maximum_on_the_ball(g, a.T @ a / 4, rho))
-    found = hessian.m_sharpness_details(model, "mse", x, y, rho=rho, m=4, steps=400, step_size=step * rho)
-    torch.testing.assert_close(found.groups, torch.tensor(exact, dtype=torch.float64), rtol=1e-9, atol=0)
+    result = hessian.m_sharpness_details(model, "mse", x, y, rho=rho, m=4, steps=400, step_size=step * rho)
+    torch.testing.assert_close(result.groups, torch.tensor(exact, dtype=torch.float64), rtol=1e-9, atol=0)
     once = hessian.m_sharpness(model, "mse", x, y, rho=rho, m=4)
-    assert once <= found.value * (1 + 1e-12)
+    assert once <= result.value * (1 + 1e-12)
 
 
 def test_at_a_minimum_only_other_starts_find_the_rise_of_half_rho_squared_lambda_max():
@@ -94,12 +94,12 @@ def test_at_a_minimum_only_other_starts_find_the_rise_of_half_rho_squared_lambda
     y = model(x).detach()
     at_w = hessian.m_sharpness_details(model, "mse", x, y, rho=0.2, m=12, steps=300)
     assert at_w.value == at_w.last == 0.0
-    found = hessian.m_sharpness(model, "mse", x, y, rho=0.2, m=12, steps=300, starts=3)
+    result = hessian.m_sharpness(model, "mse", x, y, rho=0.2, m=12, steps=300, starts=3)
     options = dict(rho=0.2, m=12, starts=2)  # too few steps to arrive: the value depends on the start
     one, same, other = (hessian.m_sharpness(model, "mse", x, y, **options, seed=seed) for seed in (0, 0, 1))
-    assert one == same != other and 0 < one < found
+    assert one == same != other and 0 < one < result
     exact = 0.02 * torch.linalg.eigvalsh(x.T @ x / 12)[-1].item()
-    assert found == pytest.approx(exact, rel=1e-9)
+    assert result == pytest.approx(exact, rel=1e-9)
 
 
 # One step is SAM's
@@ -118,9 +118,9 @@ def test_one_step_is_the_rise_at_the_point_that_sam_climbs_to():
         values.append(loss.item())
         return loss
 
-    found = hessian.m_sharpness(model, "cross_entropy", x, y, rho=0.1, m=12)
+    result = hessian.m_sharpness(model, "cross_entropy", x, y, rho=0.1, m=12)
     optimizer.step(closure)
-    assert found == pytest.approx(values[1] - values[0], rel=1e-10)
+    assert result == pytest.approx(values[1] - values[0], rel=1e-10)
 
 
 def test_more_steps_of_rho_and_more_starts_never_find_less():
@@ -145,12 +145,12 @@ def test_smaller_groups_are_sharper():
 
 def test_the_last_group_may_be_smaller_and_counts_as_the_others():
     model, (x, y) = linear(outputs=2), samples()
-    found = hessian.m_sharpness_details(model, "cross_entropy", x, y, rho=0.5, m=5)
+    result = hessian.m_sharpness_details(model, "cross_entropy", x, y, rho=0.5, m=5)
     parts = [
         hessian.m_sharpness(model, "cross_entropy", a, b, rho=0.5, m=len(a))
         for a, b in zip(x.split(5), y.split(5), strict=True)
     ]
-    assert found.groups.tolist() == parts and found.value == pytest.approx(sum(parts) / 3, rel=1e-14)
+    assert result.groups.tolist() == parts and result.value == pytest.approx(sum(parts) / 3, rel=1e-14)
 
 
 # What the released code returns
@@ -190,10 +190,10 @@ def test_batch_norm_in_training_mode_normalizes_by_the_group():
             rises.append((nn.functional.cross_entropy(model(a), b) - loss).item())
             for p, start in zip(model.parameters(), w, strict=True):
                 p.copy_(start)
-    found = hessian.m_sharpness_details(model, "cross_entropy", x, y, rho=0.3, m=4, batch_norm="train")
-    assert found.groups.tolist() == pytest.approx(rises, rel=1e-9)
+    result = hessian.m_sharpness_details(model, "cross_entropy", x, y, rho=0.3, m=4, batch_norm="train")
+    assert result.groups.tolist() == pytest.approx(rises, rel=1e-9)
     other = hessian.m_sharpness(model, "cross_entropy", x, y, rho=0.3, m=4)
-    assert abs(other - found.value) > 0.01 * found.value
+    assert abs(other - result.value) > 0.01 * result.value
 
 
 @pytest.mark.parametrize("batch_norm", ["eval", "train"])
@@ -221,16 +221,16 @@ def test_parameters_that_need_no_gradient_stay():
     torch.manual_seed(0)
     model, (x, y) = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)).double(), samples()
     model[0].requires_grad_(False)
-    found = hessian.m_sharpness(model, "cross_entropy", x, y, rho=0.3, m=1)
+    result = hessian.m_sharpness(model, "cross_entropy", x, y, rho=0.3, m=1)
     inputs = model[0](x).detach()
-    assert found == pytest.approx(hessian.m_sharpness(model[1], "cross_entropy", inputs, y, rho=0.3, m=1), rel=1e-12)
+    assert result == pytest.approx(hessian.m_sharpness(model[1], "cross_entropy", inputs, y, rho=0.3, m=1), rel=1e-12)
 
 
 def test_in_float32_a_small_radius_keeps_its_digits():
     model, (x, y) = linear(outputs=2), samples()
     exact = hessian.m_sharpness(model, "cross_entropy", x, y, rho=1e-3, m=4)
-    found = hessian.m_sharpness(model.float(), "cross_entropy", x.float(), y, rho=1e-3, m=4)
-    assert found == pytest.approx(exact, rel=1e-3)  # losses near 1 carry 6e-8, rises are 1e-3: 6e-5, with room
+    result = hessian.m_sharpness(model.float(), "cross_entropy", x.float(), y, rho=1e-3, m=4)
+    assert result == pytest.approx(exact, rel=1e-3)  # losses near 1 carry 6e-8, rises are 1e-3: 6e-5, with room
 
 
 @pytest.mark.parametrize(

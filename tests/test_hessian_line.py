@@ -26,9 +26,9 @@ ALPHAS = [-0.5, 0.0, 0.3, 1.0, 1.5]
 
 def test_the_loss_is_that_of_the_interpolated_weights():
     first, second, (x, y) = network(0, norm=False), network(1, norm=False), samples()
-    found = hessian.loss_on_line(first, second, "cross_entropy", x, y, ALPHAS, batch_size=7)
-    assert found.alpha.tolist() == ALPHAS
-    for alpha, value, error in zip(*found, strict=True):
+    line = hessian.loss_on_line(first, second, "cross_entropy", x, y, ALPHAS, batch_size=7)
+    assert line.alpha.tolist() == ALPHAS
+    for alpha, value, error in zip(*line, strict=True):
         a, b = ([p.detach() for p in net.parameters()] for net in (first, second))
         w1, b1, w2, b2 = ((1 - alpha) * p + alpha * q for p, q in zip(a, b, strict=True))
         output = torch.tanh(x @ w1.T + b1) @ w2.T + b2
@@ -38,8 +38,8 @@ def test_the_loss_is_that_of_the_interpolated_weights():
 
 def test_batch_norm_takes_the_statistics_of_each_point():
     first, second, (x, y), (s, _) = network(0), network(1), samples(), samples(50, seed=6)
-    found = hessian.loss_on_line(first, second, "cross_entropy", x, y, ALPHAS, statistics=s, batch_size=50)
-    for alpha, value in zip(found.alpha, found.loss, strict=True):
+    line = hessian.loss_on_line(first, second, "cross_entropy", x, y, ALPHAS, statistics=s, batch_size=50)
+    for alpha, value in zip(line.alpha, line.loss, strict=True):
         a, b = ([p.detach() for p in net.parameters()] for net in (first, second))
         w1, b1, scale, shift, w2, b2 = ((1 - alpha) * p + alpha * q for p, q in zip(a, b, strict=True))
         hidden = s @ w1.T + b1  # one batch: its mean and its unbiased variance
@@ -60,8 +60,8 @@ def test_both_networks_are_left_as_they_are():
 def test_a_squared_loss_along_a_line_of_linear_networks_is_a_parabola():
     torch.manual_seed(0)
     first, second, (x, _) = nn.Linear(3, 1).double(), nn.Linear(3, 1).double(), samples()
-    found = hessian.loss_on_line(first, second, "squared", x, x[:, :1], [0, 1, 2, 3]).loss
-    assert found.diff().diff().diff().abs().max() < 1e-12 * found.max()
+    line = hessian.loss_on_line(first, second, "squared", x, x[:, :1], [0, 1, 2, 3]).loss
+    assert line.diff().diff().diff().abs().max() < 1e-12 * line.max()
     assert hessian.loss_on_line(first, second, "squared", x, x[:, :1], [0]).error.isnan().all()
 
 
@@ -74,8 +74,8 @@ def test_statistics_are_the_average_of_those_of_the_batches_weighted_by_samples(
     model[1].running_mean.fill_(9.0)
     hessian.reestimate(model, x, batch_size=8)  # of 8, 8 and 4
     parts = hidden.split(8)
-    for name, of in (("running_mean", lambda h: h.mean(0)), ("running_var", lambda h: h.var(0))):
-        exact = sum(len(part) * of(part) for part in parts) / 20
+    for name, statistic in (("running_mean", lambda h: h.mean(0)), ("running_var", lambda h: h.var(0))):
+        exact = sum(len(part) * statistic(part) for part in parts) / 20
         torch.testing.assert_close(getattr(model[1], name), exact, rtol=1e-12, atol=1e-12)
     assert model[1].momentum == 0.1 and model.training
 

@@ -232,11 +232,11 @@ def test_simulated_runs_stay_below_theorems_2_and_12(ascent, steps):
         beta = problem.sample_beta if ascent == "same" else problem.beta
         gamma, rho = bounds.constant_schedule(beta=beta, steps=steps)
         w0 = starts(len(problem.scale))[-10].expand(100, -1)
-        found = simulate(
+        runs = simulate(
             problem, w0, gamma=gamma, rho=rho, steps=steps, ascent=ascent, batch_size=batch_size, seed=steps
         )
-        each = found.squared_gradient[:, :-1].mean(1)
-        gap = found.loss[0, 0].item()
+        each = runs.squared_gradient[:, :-1].mean(1)
+        gap = runs.loss[0, 0].item()
         limit = bound(beta=beta, steps=steps, gap=gap, sigma=problem.sigma, batch_size=batch_size)
         assert each.mean() + 5 * each.std() / 10 <= limit
 
@@ -244,8 +244,8 @@ def test_simulated_runs_stay_below_theorems_2_and_12(ascent, steps):
 def test_theorem_12_as_printed_with_beta_in_the_denominator_does_not_hold():
     problem, steps = SmoothLoss.random(2, wobble=3.0, seed=3), 16
     gamma, rho = bounds.constant_schedule(beta=problem.beta, steps=steps)
-    found = simulate(problem, 10 * starts(2, 5), gamma=gamma, rho=rho, steps=steps)
-    gradients, gap = found.squared_gradient[:, :-1].mean(1), found.loss[:, 0]
+    runs = simulate(problem, 10 * starts(2, 5), gamma=gamma, rho=rho, steps=steps)
+    gradients, gap = runs.squared_gradient[:, :-1].mean(1), runs.loss[:, 0]
     limit = torch.tensor([bounds.theorem_12(beta=problem.beta, steps=16, gap=one, sigma=0.0) for one in gap.tolist()])
     assert (gradients <= limit).all() and (gradients > 2 * limit / problem.beta**2).any()
 
@@ -265,10 +265,10 @@ def test_the_decreasing_schedule_is_the_printed_one():
 def test_without_noise_the_decreasing_schedule_stays_below_the_pl_bound(problem):
     steps = 300
     gamma, rho = bounds.decreasing_schedule(beta=problem.beta, mu=problem.mu, steps=steps)
-    found = simulate(problem, starts(len(problem.scale)), gamma=gamma, rho=rho, steps=steps)
+    runs = simulate(problem, starts(len(problem.scale)), gamma=gamma, rho=rho, steps=steps)
     for T in (1, 2, 3, 5, 10, 30, 100, 300):
         limit = bounds.pl_bound(beta=problem.beta, mu=problem.mu, steps=T, gap=1.0, sigma=0.0)
-        assert (found.loss[:, T] <= limit * found.loss[:, 0]).all()
+        assert (runs.loss[:, T] <= limit * runs.loss[:, 0]).all()
 
 
 @pytest.mark.parametrize("ascent", ["same", "other"])
@@ -278,12 +278,12 @@ def test_with_noise_the_decreasing_schedule_stays_below_the_pl_bound(ascent, bat
         beta = problem.sample_beta if ascent == "same" else problem.beta
         gamma, rho = bounds.decreasing_schedule(beta=beta, mu=problem.mu, steps=500)
         w0 = starts(len(problem.scale))[-10].expand(100, -1)
-        found = simulate(problem, w0, gamma=gamma, rho=rho, steps=500, ascent=ascent, batch_size=batch_size)
-        noise, gap = dict(sigma=problem.sigma, batch_size=batch_size), found.loss[0, 0].item()
+        runs = simulate(problem, w0, gamma=gamma, rho=rho, steps=500, ascent=ascent, batch_size=batch_size)
+        noise, gap = dict(sigma=problem.sigma, batch_size=batch_size), runs.loss[0, 0].item()
         for T in (1, 2, 5, 20, 100, 500):
-            upper = found.loss[:, T].mean() + 5 * found.loss[:, T].std() / 10
+            upper = runs.loss[:, T].mean() + 5 * runs.loss[:, T].std() / 10
             assert upper <= bounds.pl_bound(beta=beta, mu=problem.mu, steps=T, gap=gap, **noise)
-        assert found.loss[:, 500].mean() < 0.1 * gap  # it did converge
+        assert runs.loss[:, 500].mean() < 0.1 * gap  # it did converge
 
 
 # Units, and what is refused

@@ -77,8 +77,8 @@ def test_the_constants_are_attained(problem):
 def test_the_simulation_is_unnormalized_sam_on_the_same_batches(ascent, batch_size):
     problem, w0 = PROBLEMS[3], points()[[200, 300]]
     gamma, rho = [0.1, 0.2, 0.05], [0.3, 0.1, 0.2]
-    found = simulate(problem, w0, gamma=gamma, rho=rho, steps=3, ascent=ascent, batch_size=batch_size, seed=4)
-    assert found.loss.shape == found.squared_gradient.shape == (2, 4)
+    runs = simulate(problem, w0, gamma=gamma, rho=rho, steps=3, ascent=ascent, batch_size=batch_size, seed=4)
+    assert runs.loss.shape == runs.squared_gradient.shape == (2, 4)
     random = generator(4, "smooth loss", ascent, batch_size)
     ws = [nn.Parameter(w.clone()) for w in w0]
     visited = [[] for _ in ws]
@@ -95,10 +95,10 @@ def test_the_simulation_is_unnormalized_sam_on_the_same_batches(ascent, batch_si
                 return loss
 
             optimizer.step(closure)
-    torch.testing.assert_close(found.last, torch.stack([w.detach() for w in ws]))
-    torch.testing.assert_close(found.mean, torch.stack([torch.stack(path).mean(0) for path in visited]))
-    torch.testing.assert_close(found.loss[:, -1], problem.loss(found.last))
-    torch.testing.assert_close(found.squared_gradient[:, 0], problem.gradient(w0).square().sum(1))
+    torch.testing.assert_close(runs.last, torch.stack([w.detach() for w in ws]))
+    torch.testing.assert_close(runs.mean, torch.stack([torch.stack(path).mean(0) for path in visited]))
+    torch.testing.assert_close(runs.loss[:, -1], problem.loss(runs.last))
+    torch.testing.assert_close(runs.squared_gradient[:, 0], problem.gradient(w0).square().sum(1))
 
 
 def test_the_other_batch_is_independent_of_the_batch():
@@ -108,9 +108,9 @@ def test_the_other_batch_is_independent_of_the_batch():
     i, j = (side.reshape(-1, 1) for side in torch.meshgrid(torch.arange(6), torch.arange(6), indexing="ij"))
     exact = problem.loss(at - 0.2 * problem.gradient_on(at + 1.5 * problem.gradient_on(at, j), i)).mean()
     options = dict(gamma=0.2, rho=1.5, steps=1, batch_size=1)
-    found = simulate(problem, w.expand(4000, -1), ascent="other", **options).loss[:, 1]
+    runs = simulate(problem, w.expand(4000, -1), ascent="other", **options).loss[:, 1]
     same = simulate(problem, w.expand(4000, -1), ascent="same", **options).loss[:, 1]
-    assert abs(found.mean() - exact) < 5 * found.std() / 4000**0.5
+    assert abs(runs.mean() - exact) < 5 * runs.std() / 4000**0.5
     assert abs(same.mean() - exact) > 5 * same.std() / 4000**0.5
 
 

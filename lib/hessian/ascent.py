@@ -30,7 +30,8 @@ class MSharpness(NamedTuple):
     last: mean over groups of the rise at the end of the first path, which starts at w; may be negative.
     released: what the evaluation released with the paper returns for that path. Where the end of the path classifies a
         sample of the group wrongly that is the same rise, but where it classifies all of them rightly it is −L_G(w).
-        NaN if y are no labels.
+        (With one restart from w. Compared with that code on a small MLP in float64: equal to 1e-10.) NaN if y are no
+        labels.
     """
 
     value: float

@@ -116,8 +116,8 @@ def simulate(
     gamma, rho: numbers or `steps` of them. ascent: "full" (I and J hold all samples), "same" (one batch of `batch_size`
     drawn with replacement: m-SAM) or "other" (two batches: stochastic n-SAM). Raises ValueError for another word.
 
-    >>> found = simulate(SmoothLoss.random(2), torch.ones(1, 2).double(), gamma=0.5, rho=1.0, steps=1)
-    >>> bool((found.loss - torch.tensor([[1.0, 0.0]])).abs().max() < 1e-12)
+    >>> runs = simulate(SmoothLoss.random(2), torch.ones(1, 2).double(), gamma=0.5, rho=1.0, steps=1)
+    >>> bool((runs.loss - torch.tensor([[1.0, 0.0]])).abs().max() < 1e-12)
     True
     """
     if ascent not in BATCHES:
