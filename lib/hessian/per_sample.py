@@ -30,12 +30,27 @@ def sample_hessians(model: nn.Module, loss: str, x: torch.Tensor, y: torch.Tenso
     >>> samples.n, samples.size  # samples, and parameters
     (3, 3)
     """
-    losses.check(loss)
     if not isinstance(memory, int | float) or not memory > 0:
         raise ValueError(f"memory = {memory!r}: must be a number of bytes above 0, such as {MEMORY}")
+    like = check_inputs(model, loss, x, y)
+    _check_modules(model)
+    with torch.no_grad():
+        outputs = _check_outputs(model, x)
+    y = targets(loss, y.detach(), len(x), outputs, like)
+    layers, activations = _perceptron(model, x)
+    if layers:
+        live = Live(layers, activations, x.detach().flatten(1))
+        return Embedded(live, Perceptron(live.layers, activations, loss, live.inputs, y, memory=memory))
+    return General(model, loss, x.detach(), y, outputs=outputs, memory=memory)
+
+
+def check_inputs(model: nn.Module, loss: str, x: torch.Tensor, y: torch.Tensor) -> nn.Parameter:
+    """A parameter of the model, whose dtype and device x has. Raises ValueError for an unknown loss, data that are no
+    tensors, empty, misshapen or non-finite, and weights that are none, non-finite or of another dtype or device."""
+    losses.check(loss)
     weights = list(model.parameters())
     if not weights:
-        raise ValueError("model has no parameters: there is no Hessian")
+        raise ValueError("model has no parameters: there is no curvature to measure")
     like = weights[0]
     if like.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"model is in {like.dtype}: convert it with model.float() or model.double()")
@@ -59,15 +74,7 @@ def sample_hessians(model: nn.Module, loss: str, x: torch.Tensor, y: torch.Tenso
         )
     if not x.isfinite().all():
         raise ValueError("x has entries that are NaN or infinite: remove those samples")
-    _check_modules(model)
-    with torch.no_grad():
-        outputs = _check_outputs(model, x)
-    y = _targets(loss, y.detach(), len(x), outputs, like)
-    layers, activations = _perceptron(model, x)
-    if layers:
-        live = Live(layers, activations, x.detach().flatten(1))
-        return Embedded(live, Perceptron(live.layers, activations, loss, live.inputs, y, memory=memory))
-    return General(model, loss, x.detach(), y, outputs=outputs, memory=memory)
+    return like
 
 
 def _check_modules(model):
@@ -103,7 +110,8 @@ def _check_outputs(model, x):
     return together.shape[1]
 
 
-def _targets(loss, y, n, outputs, like):
+def targets(loss: str, y: torch.Tensor, n: int, outputs: int, like: torch.Tensor) -> torch.Tensor:
+    """y as `lib.core.losses.per_sample` takes it for n rows of `outputs`, or a ValueError that says why not."""
     if y.is_floating_point():
         if loss == "cross_entropy":
             raise ValueError(f"y is {y.dtype}: cross_entropy takes class indices, y.long()")
