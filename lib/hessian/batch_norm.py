@@ -22,7 +22,13 @@ def batch_norms(model: nn.Module) -> list[nn.Module]:
 @contextlib.contextmanager
 def mode(model: nn.Module, batch_norm: str):
     """Within this context batch norm is in the mode "eval" or "train" and all else in evaluation mode; afterwards every
-    module is as it was. Raises ValueError for another mode, and for "eval" where a layer keeps no statistics."""
+    module is as it was. Raises ValueError for another mode, and for "eval" where a layer keeps no statistics.
+
+    >>> model = nn.Sequential(nn.BatchNorm1d(1), nn.Dropout())
+    >>> with mode(model, "train"):
+    ...     [layer.training for layer in model]
+    [True, False]
+    """
     if batch_norm not in MODES:
         raise ValueError(f"batch_norm = {batch_norm!r}: must be one of {', '.join(MODES)}")
     if batch_norm == "eval" and any(norm.running_mean is None for norm in batch_norms(model)):

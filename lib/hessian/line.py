@@ -20,7 +20,11 @@ from lib.hessian.per_sample import check_inputs, targets
 
 
 class Line(NamedTuple):
-    """At each α: the mean loss, and the share of samples classified wrongly (NaN where y are no labels); float64."""
+    """At each α: the mean loss, and the share of samples classified wrongly (NaN where y are no labels); float64.
+
+    >>> Line(alpha=torch.tensor([0.0, 1.0]), loss=torch.tensor([0.5, 0.1]), error=torch.zeros(2)).loss.argmin().item()
+    1
+    """
 
     alpha: torch.Tensor
     loss: torch.Tensor

@@ -23,7 +23,11 @@ BATCHES = ("full", "same", "other")
 
 @dataclass(frozen=True)
 class SmoothLoss:
-    """rotation Q: d×d, scale s: d, wobble c, directions a: k×d, phases b: k, noise ν; float64. Made by `random`."""
+    """rotation Q: d×d, scale s: d, wobble c, directions a: k×d, phases b: k, noise ν; float64. Made by `random`.
+
+    >>> SmoothLoss.random(2).loss(torch.zeros(2).double()).item()
+    0.0
+    """
 
     rotation: torch.Tensor
     scale: torch.Tensor
@@ -100,7 +104,13 @@ class SmoothLoss:
 
 
 class Iterates(NamedTuple):
-    """Of R runs: L(w_t) and ‖∇L(w_t)‖² for t = 0 … T (R×(T + 1)), the mean of w_0 … w_{T−1}, and w_T (R×d)."""
+    """Of R runs: L(w_t) and ‖∇L(w_t)‖² for t = 0 … T (R×(T + 1)), the mean of w_0 … w_{T−1}, and w_T (R×d).
+
+    >>> start = torch.ones(3, 2).double()
+    >>> runs = simulate(SmoothLoss.random(2), start, gamma=0.5, rho=1.0, steps=4)
+    >>> isinstance(runs, Iterates), runs.loss.shape, runs.last.shape
+    (True, torch.Size([3, 5]), torch.Size([3, 2]))
+    """
 
     loss: torch.Tensor
     squared_gradient: torch.Tensor
