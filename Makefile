@@ -40,8 +40,8 @@ test: setup  ## lint, unit tests, and the committed notebooks executed by nbval
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	rm -rf build/nbval
-	CI=true SAM_FIGURES=build/nbval $(RUN) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 $(SIDE) notebooks
-	CI=true SMOKE_FIGURES=build/nbval/smoke $(RUN) -m pytest $(SIDE) tests
+	OMP_NUM_THREADS=1 CI=true SAM_FIGURES=build/nbval $(RUN) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 $(SIDE) notebooks
+	OMP_NUM_THREADS=1 CI=true SMOKE_FIGURES=build/nbval/smoke $(RUN) -m pytest $(SIDE) tests
 	case `$(RUN) -c 'import torch; print(torch.backends.cpu.get_cpu_capability())'` in AVX2|DEFAULT) ;; \
 		*) ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 make test-engines ;; esac  # elsewhere they just ran so
 
