@@ -72,7 +72,8 @@ def test_extremes_of_several_precisions_and_sparse_ones():
     optimizer, seen = SAM([table], SGD, rho=0.5, lr=0.0), []
 
     def closure():
-        table.grad = torch.sparse_coo_tensor([[1, 3, 1]], [[1e-30, 0.0], [0.0, 4e-30], [2e-30, 0.0]], (4, 2))
+        rows, values = [[1, 3, 1]], [[1e-30, 0.0], [0.0, 4e-30], [2e-30, 0.0]]
+        table.grad = torch.sparse_coo_tensor(rows, values, (4, 2), check_invariants=True)
         seen.append(table.detach().clone())
         return torch.zeros(())
 
@@ -86,7 +87,7 @@ def test_the_norm_of_extremes_and_of_what_is_not_finite():
     assert gradient_norm([torch.tensor([3 + 4j])]).item() == pytest.approx(5)
     assert gradient_norm([torch.ones(3), torch.tensor([-math.inf])]).item() == math.inf
     assert gradient_norm([torch.tensor([math.inf, math.nan])]).isnan()
-    assert gradient_norm([torch.zeros(3)]) == 0
+    assert gradient_norm([torch.zeros(3), torch.zeros(0)]) == gradient_norm([torch.zeros(0)]) == 0
 
 
 def test_complex_parameters_are_pairs_of_real_ones():
