@@ -9,12 +9,13 @@ The norm is one norm over all parameters. Weight decay belongs to the base optim
 """
 
 import contextlib
+import functools
+import inspect
 import itertools
 import math
 import numbers
 
 import torch
-from torch import nn
 
 
 class SAM(torch.optim.Optimizer):
@@ -22,10 +23,13 @@ class SAM(torch.optim.Optimizer):
 
     params: what any torch optimizer takes; a group may set its own `rho` or `normalized`.
     rho: the radius ρ ≥ 0, in units of the weights if normalized, else a multiple of the gradient.
-    model: if given, the running statistics of its batch-norm layers move in the pass at w only, so that they
-        are what the base optimizer alone would have gathered at the same weights.
+    model: if given, the buffers that its pass at w changes, such as running statistics, are left alone in the pass at
+        w + ε, so that they are what the base optimizer alone would have gathered at the same weights.
 
-    Raises ValueError for a rho that is negative or not finite, TypeError when `step` gets no closure.
+    Where the base maximizes f, the step is that of minimizing −f. A checkpoint is one of the base optimizer, with `rho`
+    and `normalized` in its groups; one without them, from the base alone, keeps those given here.
+    Raises ValueError for a rho that is negative or not finite, and for a base optimizer with an option `rho` or
+    `normalized` of its own (Adadelta) or whose step needs a closure (LBFGS); TypeError when `step` gets no closure.
 
     >>> model = torch.nn.Linear(2, 1)
     >>> optimizer = SAM(model.parameters(), torch.optim.SGD, rho=0.05, lr=0.1, model=model)
@@ -40,68 +44,96 @@ class SAM(torch.optim.Optimizer):
 
     def __init__(self, params, base_optimizer, *, rho, normalized=True, model=None, **base_options):
         _check_rho(rho)
-        super().__init__(params, dict(rho=float(rho), normalized=bool(normalized)))
+        own = dict(rho=float(rho), normalized=bool(normalized))
+        super().__init__(params, own)
+        self._model = model
         self.base_optimizer = base_optimizer(self.param_groups, **base_options)
-        self.defaults = {**self.base_optimizer.defaults, **self.defaults}
-        self._share_state()
-        self._batch_norms = [m for m in model.modules() if isinstance(m, _BatchNorm)] if model else []
+        _check_base(self.base_optimizer, own)
+        self.defaults = {**self.base_optimizer.defaults, **own}
+        self._adopt()
 
-    def _share_state(self):
+    def _adopt(self):
         # One set of groups and state: a scheduler or a checkpoint that sees this optimizer sees the base too.
-        self.base_optimizer.param_groups = self.param_groups
-        self.base_optimizer.state = self.state
+        self.param_groups, self.state = self.base_optimizer.param_groups, self.base_optimizer.state
+        for group in self.param_groups:
+            for option in ("rho", "normalized"):
+                group.setdefault(option, self.defaults[option])
 
     def add_param_group(self, param_group):
         _check_rho(param_group.get("rho", 0.0))
-        super().add_param_group(param_group)
+        if "base_optimizer" not in self.__dict__:  # the constructor adds the first groups
+            return super().add_param_group(param_group)
+        self.base_optimizer.add_param_group({name: self.defaults[name] for name in ("rho", "normalized")} | param_group)
+        self._adopt()
 
     def __getstate__(self):
-        own = {name: self.__dict__[name] for name in ("base_optimizer", "_batch_norms")}
+        own = {name: self.__dict__[name] for name in ("base_optimizer", "_model")}
         return super().__getstate__() | own  # torch's keeps its own attributes only, in a copy or a pickle
 
     def __setstate__(self, state):
         super().__setstate__(state)
-        self._share_state()
+        self._adopt()
+
+    def state_dict(self):
+        return self.base_optimizer.state_dict()
 
     def load_state_dict(self, state_dict):
-        super().load_state_dict(state_dict)
-        self._share_state()
+        self.base_optimizer.load_state_dict(state_dict)  # knows the options that an older checkpoint lacks
+        self._adopt()
 
-    def step(self, closure=None):
+    def step(self, closure=None, *, scaler=None):
         """One step; `closure` zeroes the gradients, calls backward and returns the loss. Returns the loss at w.
 
         The closure is called at w and, where some ρ > 0, again at w + ε. w is restored exactly, also when
         the second call raises. A sequence of closures, one for each part of the batch, makes the step one of m-SAM:
         every part climbs by its own gradient, and the base optimizer gets the mean of the gradients at these points.
         The loss returned is the mean of the parts' losses at w.
+
+        scaler: a `torch.amp.GradScaler` by which the closure scales what it calls backward on. ε is then of unscaled
+        gradients. The scaler steps the base optimizer, so that it unscales what that gets, and skips the step if a
+        gradient is not finite, at w or at w + ε. Its `update` is left to the caller.
         """
         if closure is None:
             raise TypeError(
                 "SAM.step needs a closure that zeroes the gradients, calls backward and returns the loss: "
-                "it evaluates the gradient twice"
+                "it evaluates the gradient twice. With a GradScaler: optimizer.step(closure, scaler=scaler)"
             )
         if callable(closure):
-            loss = self._gradient(closure)
+            loss = self._gradient(closure, scaler)
         else:
-            loss = self._mean_gradient(list(closure))
-        self.base_optimizer.step()
+            loss = self._mean_gradient(list(closure), scaler)
+        if scaler is None:
+            self.base_optimizer.step()
+        else:
+            scaler.step(self.base_optimizer)
         return loss
 
-    def _gradient(self, closure):
+    def _gradient(self, closure, scaler):
         """Leave the gradient at w + ε in the parameters; return the loss at w."""
         closure = torch.enable_grad()(closure)
+        if not any(group["rho"] > 0 for group in self.param_groups):
+            return closure()
+        before = _buffers(self._model)
         loss = closure()
-        if any(group["rho"] > 0 for group in self.param_groups):
-            with self._perturbed(), _frozen_statistics(self._batch_norms):
-                closure()
+        after = _buffers(self._model).items()  # a norm layer changes its running_… without counting it
+        moving = {at: new[2] for at, new in after if at[1].startswith("running_") or before.get(at) != new}
+        moved = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if scaler is None:
+            scale = 1.0
+        elif gradient_norm([p.grad for p, _ in moved]).isfinite():
+            scale = scaler.get_scale()
+        else:
+            return loss  # the scaler finds this gradient and skips the step
+        with self._perturbed(moved, scale), _kept(moving):
+            closure()
         return loss
 
-    def _mean_gradient(self, closures):
+    def _mean_gradient(self, closures, scaler):
         if not closures:
             raise ValueError("SAM.step got no closure: it needs one for each part of the batch, at least one")
         total, sums = 0, {}
         for closure in closures:
-            total = total + self._gradient(closure).detach()
+            total = total + self._gradient(closure, scaler).detach()
             for p in (p for group in self.param_groups for p in group["params"] if p.grad is not None):
                 sums[p] = sums[p] + p.grad if p in sums else p.grad.clone()
         for p, g in sums.items():
@@ -109,19 +141,25 @@ class SAM(torch.optim.Optimizer):
         return total / len(closures)
 
     @contextlib.contextmanager
-    def _perturbed(self):
+    def _perturbed(self, moved, scale):
         """Within this context the parameters are w + ε; afterwards they are w to the last bit."""
-        moved = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
         parameters = [p for p, _ in moved]
         saved = [p.detach().clone() for p in parameters]
         with torch.no_grad():
-            norm = gradient_norm([p.grad for p in parameters])
+            gradients = [_wide(p.grad) for p in parameters]
+            units, norm, _ = _in_range(gradients)
             inverse = torch.where(norm > 0, 1 / norm, 0) if moved else norm
-            for alike, members in itertools.groupby(moved, key=lambda one: (one[0].device, one[0].dtype, id(one[1]))):
-                members = list(members)
-                group = members[0][1]
-                scale = (group["rho"] * inverse).to(*alike[:2]) if group["normalized"] else group["rho"]
-                torch._foreach_add_([p for p, _ in members], torch._foreach_mul([p.grad for p, _ in members], scale))
+            every = zip(moved, gradients, units, strict=True)
+            for _, members in itertools.groupby(every, key=lambda one: (one[1].device, one[0][0].dtype, id(one[0][1]))):
+                pairs, gradients, units = zip(*members, strict=True)
+                group = pairs[0][1]
+                maximize = group.get("maximize") or getattr(self.base_optimizer, "maximize", False)
+                rho = -group["rho"] if maximize else group["rho"]
+                if group["normalized"]:
+                    climb = torch._foreach_mul(units, (rho * inverse).to(units[0].device, units[0].dtype))
+                else:
+                    climb = torch._foreach_mul(gradients, rho / scale)
+                torch._foreach_add_([p for p, _ in pairs], climb)
         try:
             yield
         finally:
@@ -130,36 +168,89 @@ class SAM(torch.optim.Optimizer):
                     torch._foreach_copy_(parameters, saved)
 
 
-_BatchNorm = nn.modules.batchnorm._BatchNorm
-
-
 def gradient_norm(gradients: list[torch.Tensor]) -> torch.Tensor:
-    """‖g‖₂ over all tensors together, a float64 scalar; NaN propagates.
+    """‖g‖₂ over all tensors together, a float64 scalar, of real and imaginary parts alike; NaN propagates.
 
     A sum of squares, which torch adds up in pairs: at five million float32 entries on a CPU it is off by 5e-8.
     `vector_norm` is off by up to 4e-3 and a dot product by 3e-4 (both worst for equal entries), and float64 takes
     twenty times as long.
     """
+    _, norm, unit = _in_range([_wide(g) for g in gradients])
+    return norm * unit
+
+
+def _wide(gradient):
+    """The gradient in float32 at least: in half precision squares overflow and vanish."""
+    return gradient.to(torch.promote_types(gradient.dtype, torch.float32))
+
+
+def _in_range(gradients):
+    """(g/u, ‖g/u‖₂, u): u = 1 where no square that counts overflows or vanishes, else a power of two for which so."""
     if not gradients:
-        return torch.zeros((), dtype=torch.float64)
-    if gradients[0].is_cuda and not any(g.is_sparse for g in gradients):  # sums in a tree, all tensors in one launch
+        return gradients, torch.zeros((), dtype=torch.float64), 1.0
+    look = not gradients[0].is_cuda  # there it would wait for the device, and a graph could not be recorded
+    if look:
+        norm = _norm(gradients)
+        if not (norm == math.inf or norm < max(torch.finfo(g.dtype).tiny for g in gradients) ** 0.4):
+            return gradients, norm, 1.0
+    common = functools.reduce(torch.promote_types, (g.dtype.to_real() for g in gradients))
+    gradients = [g.to(torch.promote_types(g.dtype, common)) for g in gradients]
+    filled = [values for values in map(_entries, gradients) if values.numel()]
+    found = torch._foreach_norm(filled or [torch.zeros(1)], math.inf)  # max |g| of each
+    largest = torch.stack([one.to(found[0].device, torch.float64) for one in found]).max()
+    bound = -math.frexp(torch.finfo(common).tiny)[1]
+    exponent = torch.where(largest.isfinite(), torch.frexp(largest).exponent, 0).clamp(-bound, bound)
+    factor = torch.ldexp(torch.ones_like(largest), -exponent)
+    scaled = []
+    for alike, members in itertools.groupby(gradients, key=lambda g: (g.device, g.dtype)):
+        scaled += torch._foreach_mul(list(members), factor.to(*alike))
+    return scaled, _norm(scaled), 1 / factor
+
+
+def _entries(gradient):
+    values = gradient.coalesce().values() if gradient.is_sparse else gradient
+    return torch.view_as_real(values) if values.is_complex() else values
+
+
+def _norm(gradients):
+    gradients = [_entries(g) for g in gradients]
+    if gradients[0].is_cuda:  # sums in a tree, all tensors in one launch
         squares = [norm.double().square() for norm in torch._foreach_norm(gradients)]
     else:
         squares = [g.square().sum().double() for g in gradients]
     return torch.stack([s.to(squares[0].device) for s in squares]).sum().sqrt()
 
 
+def _buffers(model):
+    """Every buffer of a model by its module and name, after what tells whether it is the same, unchanged tensor."""
+    named = ((m, name, b) for m in (model.modules() if model else ()) for name, b in m._buffers.items())
+    return {(m, name): (id(b), b._version, b) for m, name, b in named if b is not None}
+
+
 @contextlib.contextmanager
-def _frozen_statistics(batch_norms):
-    # Without tracking, a layer in training mode normalizes by the batch as before but updates no buffer.
-    tracking = [m.track_running_stats for m in batch_norms]
-    for m in batch_norms:
-        m.track_running_stats = False
+def _kept(buffers):
+    """Afterwards these buffers, by module and name, are there with the values that they have now."""
+    values = [b.clone() for b in buffers.values()]
     try:
         yield
     finally:
-        for m, tracked in zip(batch_norms, tracking, strict=True):
-            m.track_running_stats = tracked
+        with torch.no_grad():
+            for ((m, name), b), value in zip(buffers.items(), values, strict=True):
+                m._buffers[name] = b.copy_(value)
+
+
+def _check_base(base, own):
+    name = type(base).__name__
+    for option in own.keys() & base.defaults.keys():
+        raise ValueError(
+            f"{name} has an option {option!r} of its own, which SAM's would overwrite: take another base optimizer"
+        )
+    needed = [p.name for p in inspect.signature(base.step).parameters.values() if p.default is p.empty and p.kind < 2]
+    if needed:
+        raise ValueError(
+            f"{name}.step needs a {needed[0]}, for it evaluates the loss itself: "
+            "SAM can only be around an optimizer that steps by the gradient it is given"
+        )
 
 
 def _check_rho(rho):

@@ -103,6 +103,43 @@ def test_snip_leaves_gradients_and_buffers_as_they_were(samples):
     assert all(torch.equal(b, buffers[n]) for n, b in model.named_buffers())
 
 
+class Remembers(nn.Module):
+    """A linear layer that keeps its last input, or a mean of its inputs, in a buffer that forward binds or creates."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.linear, self.way = nn.Linear(64, 10), way
+        self.register_buffer("last", torch.full((64,), 5.0))
+        self.register_buffer("wide", torch.ones(1).expand(64), persistent=False)
+
+    def forward(self, x):
+        if self.way == "bound to the input":
+            self.last = x
+        elif self.way == "bound anew":
+            self.last = self.last + x.mean((0, 1, 2, 3))
+        else:
+            self.register_buffer("created", x.mean(0), persistent=False)
+        return self.linear(x.flatten(1))
+
+
+@pytest.mark.parametrize("way", ["bound to the input", "bound anew", "created"])
+def test_snip_restores_buffers_that_forward_binds_or_creates(samples, way):
+    # given such a network, then the mask is that of its linear layer, and samples and buffers are as before.
+    (x, y), model = samples, Remembers(way)
+    kept_x, buffers = x.clone(), dict(model.named_buffers())
+    (mask,) = pruning.snip_mask(model, "cross_entropy", x, y, 0.9).values()
+    alone = nn.Sequential(nn.Flatten(), model.linear)
+    assert torch.equal(mask, pruning.snip_mask(alone, "cross_entropy", x, y, 0.9)["1.weight"])
+    assert torch.equal(x, kept_x)
+    found = dict(model.named_buffers())
+    assert found.keys() == buffers.keys() and all(found[name] is b for name, b in buffers.items())
+    assert torch.equal(model.last, torch.full((64,), 5.0)) and list(model.state_dict()) == [
+        "last",
+        "linear.weight",
+        "linear.bias",
+    ]
+
+
 def test_snip_takes_its_gradients_also_where_none_are_recorded(samples):
     expected = pruning.snip_mask(network(), "cross_entropy", *samples, 0.5)
     with torch.no_grad():

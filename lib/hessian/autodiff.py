@@ -1,23 +1,43 @@
-"""Per-sample Hessians of any module without coupling between samples, exact, by forward over reverse mode."""
+"""Per-sample Hessians of any module without coupling between samples, exact, by forward over reverse mode.
+
+Where that gives no Hessian, reverse over reverse mode is taken: recurrent layers in float32 have no forward mode, and
+what `no_grad` holds back from the reverse mode passes the forward one. It costs about as much.
+"""
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from lib.core import interruption, losses
+from lib.core.seeds import generator
+
+
+class _WeightNorm(TorchFunctionMode):
+    """Weight norm by its formula, g v/‖v‖: torch's kernel has no forward mode, and its second derivatives are wrong."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is torch._weight_norm:
+            v, g, *dim = args
+            return v * (g / torch.norm_except_dim(v, 2, *dim))
+        return function(*args, **(kwargs or {}))
 
 
 class General:
     """Per-sample Hessians of any module without coupling between samples, by forward over reverse mode (torch.func).
 
     H_i u_i is vmapped over as many samples as `memory` holds vectors of parameters for; the mean Hessian needs none.
+    frozen: whether parameters that require no gradient count. reverse: reverse over reverse mode. vmapped: else H_i u_i
+    is a loop over samples.
     """
 
-    def __init__(self, model: nn.Module, loss: str, x, y, *, outputs: int, memory: int):
-        self.weights = {name: p.detach() for name, p in model.named_parameters()}
+    reverse, vmapped = False, True
+
+    def __init__(self, model: nn.Module, loss: str, x, y, *, outputs: int, memory: int, frozen: bool = True):
+        self.weights = {name: p.detach() for name, p in model.named_parameters() if frozen or p.requires_grad}
         self.buffers = {name: b.detach() for name, b in model.named_buffers()}
         self.model, self.loss, self.x, self.y, self.outputs = model, loss, x, y, outputs
-        self.n, self.dtype, self.device = len(x), x.dtype, x.device
+        self.n, self.device, self.dtype = len(x), x.device, next(iter(self.weights.values())).dtype
         self.size = sum(p.numel() for p in self.weights.values())
         # Measured on convolutions: about eight copies of the parameters, and activations of a hundred inputs.
         sample = 100 * x[0].numel() * x.element_size()
@@ -35,7 +55,7 @@ class General:
     extend = restrict
 
     def _output(self, weights, x):
-        with sdpa_kernel(SDPBackend.MATH):  # the only attention with second derivatives
+        with sdpa_kernel(SDPBackend.MATH), _WeightNorm():  # the only attention with second derivatives
             return torch.func.functional_call(self.model, (weights, self.buffers), (x,))
 
     def _named(self, v):
@@ -48,7 +68,10 @@ class General:
         def gradient(weights):
             return torch.func.grad(lambda w: losses.per_sample(self.loss, self._output(w, x), y).sum())(weights)
 
-        tangent = torch.func.jvp(gradient, (self.weights,), (self._named(v),))[1]
+        if self.reverse:
+            tangent = torch.func.vjp(gradient, self.weights)[1](self._named(v))[0]
+        else:
+            tangent = torch.func.jvp(gradient, (self.weights,), (self._named(v),))[1]
         return torch.cat([tangent[name].flatten() for name in self.weights])
 
     def _batches(self, size):
@@ -61,7 +84,12 @@ class General:
 
     def _each(self, x, y, v, times):
         """H_i^times v of every sample of x, one row each."""
-        apply = torch.func.vmap(lambda x, y, u: self._product(x[None], y[None], u), randomness="error")
+        if self.vmapped:
+            apply = torch.func.vmap(lambda x, y, u: self._product(x[None], y[None], u), randomness="error")
+        else:
+            apply = lambda *parts: torch.stack(  # noqa: E731
+                [self._product(x[None], y[None], u) for x, y, u in zip(*parts, strict=True)]
+            )
         u = v.expand(len(x), -1)
         for _ in range(times):
             interruption.check()
@@ -91,12 +119,36 @@ class General:
             total.add_(self._each(x, y, self._each(x, y, v, k - 1) - power, 1).sum(0), alpha=1 / self.n)
         return total
 
+    def is_symmetric(self):
+        """Whether uᵀHv = vᵀHu for a random v and u = Hv, which no v makes small beside ‖u‖‖Hv‖."""
+        v = torch.randn(self.size, dtype=torch.float32, generator=generator(0, "symmetry")).to(self.device, self.dtype)
+        u = self._hessian(v)
+        square, other = u.double().square().sum(), (v.double() * self._hessian(u).double()).sum()
+        # The root of the precision: products of H agree to a small multiple of it.
+        return bool((square - other).abs() <= 3 * torch.finfo(self.dtype).eps ** 0.5 * square)
+
+    def each_is_vmapped(self):
+        """Whether the H_i of one chunk can be applied by vmap, in which some layers, such as recurrent ones, fail."""
+        x, y = self.x[: self.chunk], self.y[: self.chunk]
+        try:
+            self._each(x, y, torch.ones(self.size, dtype=self.dtype, device=self.device), 1)
+        except RuntimeError:
+            return False
+        return True
+
     def _curvature(self, x, y):
         return losses.Curvature(self.loss, self._output(self.weights, x), y)
 
     def jacobian(self, v):
         def rows(x, y):
-            out = torch.func.jvp(lambda w: self._output(w, x), (self.weights,), (self._named(v),))[1]
+            def output(w):
+                return self._output(w, x)
+
+            if self.reverse:  # Jv is the derivative of u ↦ Jᵀu, which is linear, against v
+                out, pull = torch.func.vjp(output, self.weights)
+                out = torch.func.vjp(lambda u: pull(u)[0], torch.zeros_like(out))[1](self._named(v))[0]
+            else:
+                out = torch.func.jvp(output, (self.weights,), (self._named(v),))[1]
             return self._curvature(x, y).root_t(out)
 
         return torch.cat([rows(x, y) for x, y in self._batches(self.batch)])

@@ -25,11 +25,14 @@ from lib.hessian.operators import central_moment, check_power, mean_hessian, mea
 from lib.hessian.per_sample import MEMORY, sample_hessians
 
 
-def sharpness(model: nn.Module, loss: str, x, y, *, seed: int = 0, memory: int = MEMORY, **options) -> Eigen:
+def sharpness(
+    model: nn.Module, loss: str, x, y, *, seed: int = 0, memory: int = MEMORY, frozen: bool = True, **options
+) -> Eigen:
     """a = λ_max(H), the largest eigenvalue of the Hessian of the mean loss.
 
     x: inputs N×… in the parameters' dtype and device; y: N class indices, or for "mse" and "squared" also N×outputs
-    targets (indices are made one-hot). `memory`: bytes for per-sample state. `options`: those of `lanczos`.
+    targets (indices are made one-hot). `memory`: bytes for per-sample state. `frozen`: parameters that require no
+    gradient count too; False leaves them out. `options`: those of `lanczos`.
     Where H is 0, as without biases where all hidden units are off, so is `value`, and `vector` a unit vector drawn at
     random, for every one is an eigenvector.
     Raises ValueError for data, weights or modules that have no per-sample Hessians (see `sample_hessians`).
@@ -40,11 +43,13 @@ def sharpness(model: nn.Module, loss: str, x, y, *, seed: int = 0, memory: int =
     >>> bool(torch.isclose(torch.tensor(top.value), torch.linalg.eigvalsh(x.T @ x / 50)[-1]))
     True
     """
-    data, options = _live(sample_hessians(model, loss, x, y, memory=memory), options)
+    data, options = _live(sample_hessians(model, loss, x, y, memory=memory, frozen=frozen), options)
     return _extended(data, _top(mean_hessian, data, 1, seed, options))
 
 
-def nonuniformity(model: nn.Module, loss: str, x, y, k: int, *, seed=0, memory: int = MEMORY, **options) -> Eigen:
+def nonuniformity(
+    model: nn.Module, loss: str, x, y, k: int, *, seed=0, memory: int = MEMORY, frozen: bool = True, **options
+) -> Eigen:
     """s_k = λ_max(M_k − H^k)^{1/k}: `eigenvalue` is λ, always the largest algebraic one, and `value`
     sign(λ)|λ|^{1/k}, since for odd k and indefinite H_i the largest may be negative. `iterations` counts products
     with M_k alone as well, which for even k > 2 find the start. Arguments as `sharpness`; ValueError also unless k ≥ 1.
@@ -54,12 +59,12 @@ def nonuniformity(model: nn.Module, loss: str, x, y, k: int, *, seed=0, memory: 
     True
     """
     check_power(k)
-    data, options = _live(sample_hessians(model, loss, x, y, memory=memory), options)
+    data, options = _live(sample_hessians(model, loss, x, y, memory=memory, frozen=frozen), options)
     return _root(_extended(data, _central(data, k, seed, options)), k)
 
 
 def moments(
-    model: nn.Module, loss: str, x, y, ks=(2, 3, 4), *, seed=0, memory: int = MEMORY, **options
+    model: nn.Module, loss: str, x, y, ks=(2, 3, 4), *, seed=0, memory: int = MEMORY, frozen: bool = True, **options
 ) -> dict[str, Eigen]:
     """a and s_k for every k of `ks`: {"a": …, "s2": …, …}. Faster than one call for each, for they share what samples
     fix, and each starts from the eigenvector of the one before. Arguments and errors as `nonuniformity`.
@@ -71,7 +76,7 @@ def moments(
     if not isinstance(ks, Iterable):
         raise ValueError(f"ks = {ks!r}: must be a sequence of powers, such as ({ks!r},)")
     check_power(*ks)
-    data, options = _live(sample_hessians(model, loss, x, y, memory=memory), options)
+    data, options = _live(sample_hessians(model, loss, x, y, memory=memory, frozen=frozen), options)
     last = _top(mean_hessian, data, 1, seed, options)
     result = {"a": _extended(data, last)}
     for k in sorted(set(ks)):
@@ -81,7 +86,17 @@ def moments(
 
 
 def stability(
-    model: nn.Module, loss: str, x, y, *, eta: float, rho: float, seed=0, memory: int = MEMORY, **options
+    model: nn.Module,
+    loss: str,
+    x,
+    y,
+    *,
+    eta: float,
+    rho: float,
+    seed=0,
+    memory: int = MEMORY,
+    frozen: bool = True,
+    **options,
 ) -> Eigen:
     """λ_max of the matrix T of Theorem 9 for batches of one and unnormalized SAM: at most 1 promises stability.
 
@@ -97,7 +112,7 @@ def stability(
         raise ValueError(f"eta = {eta!r}: the step size must be a finite number above 0")
     if not (math.isfinite(rho) and rho >= 0):
         raise ValueError(f"rho = {rho!r}: must be a finite number, 0 or more")
-    data, options = _live(sample_hessians(model, loss, x, y, memory=memory), options)
+    data, options = _live(sample_hessians(model, loss, x, y, memory=memory, frozen=frozen), options)
     # Where T is stable its top is a small part of ‖T − I‖ and not where the curvature is: a start and a residual of its
     # own.
     options = {"tol": TOLERANCE[data.dtype] / 3} | options
@@ -127,7 +142,16 @@ def theorem9_operator(data, eta: float, rho: float):
 
 
 def spectral_density(
-    model: nn.Module, loss: str, x, y, *, probes: int = 4, steps: int = 48, seed: int = 0, memory: int = MEMORY
+    model: nn.Module,
+    loss: str,
+    x,
+    y,
+    *,
+    probes: int = 4,
+    steps: int = 48,
+    seed: int = 0,
+    memory: int = MEMORY,
+    frozen: bool = True,
 ) -> Density:
     """The spectral density of H by stochastic Lanczos quadrature; `probes` and `steps` as in `lib.hessian.lanczos`.
 
@@ -138,7 +162,7 @@ def spectral_density(
     >>> round(density.weights.sum().item(), 6)
     1.0
     """
-    data = sample_hessians(model, loss, x, y, memory=memory)
+    data = sample_hessians(model, loss, x, y, memory=memory, frozen=frozen)
     if data.live.size == 0:
         return Density(torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
     result = _density(mean_hessian(data.live), probes=probes, steps=steps, seed=seed)

@@ -9,6 +9,7 @@ A mask (`lib.models.masking`) says which weights of Linear and convolution layer
 | 2:4, 1:4 | the largest N of every M weights in a row (Section 8; Zhou et al. 2021) | 1 − N/M |
 """
 
+import contextlib
 import math
 import warnings
 
@@ -79,18 +80,12 @@ def snip_mask(
     losses.check(loss)
     weights = masking.to_prune(model)
     _check_samples(x, y, next(iter(weights.values())))
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    try:
-        with torch.enable_grad():
-            output = model(x)
-            losses.check_target(loss, y, output)
-            target = losses.target(loss, y, output.shape[-1], output.dtype)
-            value = losses.per_sample(loss, output, target).mean()
-            gradients = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
-    finally:
-        with torch.no_grad():
-            for name, buffer in model.named_buffers():
-                buffer.copy_(buffers[name])
+    with _kept_buffers(model), torch.enable_grad():
+        output = model(x)
+        losses.check_target(loss, y, output)
+        target = losses.target(loss, y, output.shape[-1], output.dtype)
+        value = losses.per_sample(loss, output, target).mean()
+        gradients = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
     unused = [name for name, gradient in zip(weights, gradients, strict=True) if gradient is None]
     if unused:
         raise ValueError(f"{', '.join(unused)}: no sample passes these layers, so SNIP has no score; remove them")
@@ -157,6 +152,24 @@ def masks_of(run, model: nn.Module, batches) -> dict[str, torch.Tensor]:
             f"{run.dataset}: has more than {run.snip_samples} classes, of which SNIP cannot take a sample each"
         )
     return snip_mask(model, run.loss, x, y, run.sparsity, strict=run.strict_threshold)
+
+
+@contextlib.contextmanager
+def _kept_buffers(model: nn.Module):
+    """Afterwards the modules have the buffers that they have now, the tensors themselves, with the same values."""
+    bound = [(module, dict(module._buffers)) for module in model.modules()]
+    values = [(buffer, buffer.clone()) for _, buffers in bound for buffer in buffers.values() if buffer is not None]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in values:
+                if not torch.equal(buffer, value):  # one that is an expanded view could not be written
+                    buffer.copy_(value)
+        for module, buffers in bound:
+            module._non_persistent_buffers_set -= module._buffers.keys() - buffers.keys()
+            module._buffers.clear()
+            module._buffers.update(buffers)
 
 
 def _keep_first(order: torch.Tensor, count: int) -> torch.Tensor:
