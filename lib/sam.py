@@ -118,12 +118,9 @@ class SAM(torch.optim.Optimizer):
         after = _buffers(self._model).items()  # a norm layer changes its running_… without counting it
         moving = {at: new[2] for at, new in after if at[1].startswith("running_") or before.get(at) != new}
         moved = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
-        if scaler is None:
-            scale = 1.0
-        elif gradient_norm([p.grad for p, _ in moved]).isfinite():
-            scale = scaler.get_scale()
-        else:
+        if scaler is not None and not gradient_norm([p.grad for p, _ in moved]).isfinite():
             return loss  # the scaler finds this gradient and skips the step
+        scale = 1.0 if scaler is None else scaler.get_scale()
         with self._perturbed(moved, scale), _kept(moving):
             closure()
         return loss

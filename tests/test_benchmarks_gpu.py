@@ -9,7 +9,7 @@ import pytest
 import torch
 from pretended_cuda import CUDA, PretendCUDA
 
-from benchmarks import gpu
+from benchmarks import gpu, gpu_checks
 from lib.core import paths
 from lib.paper import experiments
 from lib.runs import Run, records
@@ -48,13 +48,13 @@ def test_the_dry_run_packs_the_records_that_sweep_makes(tmp_path, monkeypatch):
 
 def test_its_checks_run_on_a_gpu_and_find_a_planted_fault(monkeypatch):
     with PretendCUDA():
-        assert max(gpu.disagreement(RUNS, CUDA)["off"]) < 1e-5
-        assert gpu.stack_rate(RUNS, 1, CUDA)["stack, graph"] > 0
-        moments = gpu.eigenvalues(0.05, 20, CUDA)
+        assert max(gpu_checks.disagreement(RUNS, CUDA)["off"]) < 1e-5
+        assert gpu_checks.stack_rate(RUNS, 1, CUDA)["stack, graph"] > 0
+        moments = gpu_checks.eigenvalues(0.05, 20, CUDA)
         assert moments["cuda"]["a"] == pytest.approx(moments["cpu"]["a"], rel=1e-4)
         climb = Stack._climb
         monkeypatch.setattr(Stack, "_climb", lambda self, *given: climb(self, *given) * (0 if self.rho.is_cuda else 1))
-        assert max(gpu.disagreement(RUNS, CUDA)["off"]) > 1e-4
+        assert max(gpu_checks.disagreement(RUNS, CUDA)["off"]) > 1e-4
 
 
 def test_what_fails_is_logged_and_the_rest_goes_on(tmp_path):
@@ -73,7 +73,7 @@ def test_a_group_that_cannot_end_in_time_is_not_started(tmp_path, monkeypatch):
 
 
 def test_the_correction_of_sam_in_float32_is_nearly_that_in_float64_and_in_bf16_it_is_not():
-    row = gpu.correction_error(CPU, 1)["mlp, rho 0.05"]
+    row = gpu_checks.correction_error(CPU, 1)["mlp, rho 0.05"]
     assert row["float32"] < 1e-3 < 0.05 < row["bf16"]
 
 
