@@ -193,8 +193,8 @@ def _in_range(gradients):
     common = functools.reduce(torch.promote_types, (g.dtype.to_real() for g in gradients))
     gradients = [g.to(torch.promote_types(g.dtype, common)) for g in gradients]
     filled = [values for values in map(_entries, gradients) if values.numel()]
-    found = torch._foreach_norm(filled or [torch.zeros(1)], math.inf)  # max |g| of each
-    largest = torch.stack([one.to(found[0].device, torch.float64) for one in found]).max()
+    maxima = torch._foreach_norm(filled or [torch.zeros(1)], math.inf)  # max |g| of each
+    largest = torch.stack([one.to(maxima[0].device, torch.float64) for one in maxima]).max()
     bound = -math.frexp(torch.finfo(common).tiny)[1]
     exponent = torch.where(largest.isfinite(), torch.frexp(largest).exponent, 0).clamp(-bound, bound)
     factor = torch.ldexp(torch.ones_like(largest), -exponent)

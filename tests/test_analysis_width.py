@@ -308,7 +308,7 @@ def test_a_sweep_without_records_has_no_points_and_no_claims_to_make():
     )
     assert math.isnan(analysis.trends.rho_scaling(runs).exponent)
     axes = plots.against_parameters(points, title="", quantities=["gap", "test accuracy"]).axes
-    assert {axis.get_title() for axis in axes} == {"no record of both SGD and SAM"}
+    assert {axis.texts[0].get_text() for axis in axes} == {"no record of both SGD and SAM"}
     plots.protocols(analysis.width.selection({"one": analysis.gap.gaps(runs)}), title="")
     plots.accuracy_against_rho(analysis.width.accuracies(runs), title="")
     plots.best_rho(analysis.width.best_rhos({"one": runs}), title="")

@@ -299,7 +299,7 @@ def test_every_claim_has_a_verdict_at_smoke_and_none_on_a_stand_in(smoke):
     assert NOT_AT_SMOKE & set(rows) <= untested <= NOT_AT_SMOKE | PERHAPS_AT_SMOKE
     for notebook, some in claims.CLAIMS.items():
         for name, claim in some.items():
-            if claim.experiments and claim.experiments != ("matrix_factorization",):
+            if claim.experiments and claim.experiments not in (("matrix_factorization",), ("student_teacher",)):
                 assert book[notebook][name]["verdict"] in ("not tested", "no verdict"), name
     assert all(row["measured"] or row["reason"] for row in rows.values())
 

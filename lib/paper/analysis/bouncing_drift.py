@@ -86,8 +86,8 @@ def toy(rho: float, eta: float = 0.1) -> dict[str, float]:
     gradient = _Gradient(
         torch.tensor([1.0, 0.0], dtype=torch.float64), third, torch.zeros(2, 2, 2, 2, dtype=torch.float64)
     )
-    found = _errors(gradient, 1.0, third, 0.0, eta, rho)
-    return found | {"corrected": drift.error_bound(1.0, 2 / 3**0.5, eta, rho)}
+    errors = _errors(gradient, 1.0, third, 0.0, eta, rho)
+    return errors | {"corrected": drift.error_bound(1.0, 2 / 3**0.5, eta, rho)}
 
 
 def valley(w1, w2):

@@ -49,9 +49,9 @@ def proof_constants() -> Finding:
         for rho in _radii():
             kappa = bounds.kappa(ALPHA, BETA, size)
             slack, curve = 1 - (kappa + 0.5) * BETA * rho, ALPHA * LAM * (BETA * rho + 1) ** 2 * kappa
-            found = optimize.minimize_scalar(lambda eta, s=slack, c=curve: 1 - eta * ALPHA * s + eta**2 * c)
-            off.append(abs(found.x / bounds.sam_step_size(ALPHA, BETA, LAM, rho, size) - 1))
-            off.append(abs(found.fun - bounds.sam_rate(ALPHA, BETA, LAM, rho, size)))
+            minimum = optimize.minimize_scalar(lambda eta, s=slack, c=curve: 1 - eta * ALPHA * s + eta**2 * c)
+            off.append(abs(minimum.x / bounds.sam_step_size(ALPHA, BETA, LAM, rho, size) - 1))
+            off.append(abs(minimum.fun - bounds.sam_rate(ALPHA, BETA, LAM, rho, size)))
     return Finding(f"off by at most {max(off):.0e} at {len(off) // 2} settings of B and ρ", holds=bool(max(off) < 1e-6))
 
 

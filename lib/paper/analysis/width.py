@@ -110,8 +110,8 @@ def against_published(gaps: pandas.DataFrame) -> Finding:
         return Finding("no published width has a complete search")
     off = same.assign(off=same["gap"] - published(same["parameters"]))
     each = ", ".join(f"{mean:+.3f} at {count:,.0f}" for count, mean in off.groupby("parameters")["off"].mean().items())
-    found = of_effect(effects.over_cells(off, "off"))
-    return found._replace(measured=f"measured minus published: {found.measured}; {each} parameters")
+    finding = of_effect(effects.over_cells(off, "off"))
+    return finding._replace(measured=f"measured minus published: {finding.measured}; {each} parameters")
 
 
 def lowered(points: pandas.DataFrame) -> pandas.DataFrame:
@@ -177,8 +177,8 @@ def own_radii(table: pandas.DataFrame, widths: Sequence[float], expected: float)
         return Finding("no complete search at " + ", ".join(f"width {w:g}" for w in widths if w not in chosen))
     logs = [[math.log10(rho / expected) for rho in chosen[width].values()] for width in widths]
     each = ", ".join(f"ρ* = {middle(list(chosen[width].values())):.3g} at width {width:g}" for width in widths)
-    found = of_effect(effects.contrast(logs, [1 / len(widths)] * len(widths), "decades"))
-    return found._replace(measured=f"{each}; {found.measured}")
+    finding = of_effect(effects.contrast(logs, [1 / len(widths)] * len(widths), "decades"))
+    return finding._replace(measured=f"{each}; {finding.measured}")
 
 
 def best_rhos(tables: Mapping[str, pandas.DataFrame]) -> pandas.DataFrame:

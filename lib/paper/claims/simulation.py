@@ -36,11 +36,11 @@ def rates(claim: Claim, design: list, true: float, paper: float = math.nan, *, d
     free = np.maximum(seeds - 1, 0)
     squares = np.where(free > 0, scatter**2 * generator.chisquare(np.maximum(free, 1), (draws, len(weights))), 0).sum(1)
     halves = stats.t.ppf((1 + LEVEL) / 2, df) * np.sqrt(squares / df * (weights**2 / seeds).sum())
-    found = dict.fromkeys(verdicts.VERDICTS, 0)
+    counts = dict.fromkeys(verdicts.VERDICTS, 0)
     for value, half in zip(true + shift, halves, strict=True):
         effect = Effect(value, value - half, value + half, seeds=int(seeds.max()), paper=paper)
-        found[verdicts.judge(claim, effect)] += 1
-    return {verdict: count / draws for verdict, count in found.items()}
+        counts[verdicts.judge(claim, effect)] += 1
+    return {verdict: count / draws for verdict, count in counts.items()}
 
 
 def found_by(design: list, true: float, *, draws: int = DRAWS) -> tuple[float, float]:

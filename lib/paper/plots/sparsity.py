@@ -63,8 +63,8 @@ def by_pruner(
             _draw(axis, part, joined)
             _scale(axis, log, yticks)
             if "x" in log:
-                apart = [g[x] for _, g in tidy.groupby("panel") if not _alike(g[x])]
-                ends = min(map(min, apart)), max(map(max, apart))
+                spread = [g[x] for _, g in tidy.groupby("panel") if not _alike(g[x])]
+                ends = min(map(min, spread)), max(map(max, spread))
                 axis.set_xlim(ends[0] / 1.15, ends[1] * 1.15)
             if named:
                 names = list(dict.fromkeys(part[x]))

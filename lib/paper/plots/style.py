@@ -83,11 +83,11 @@ def footnote(figure: Figure, table: pandas.DataFrame, by: str = "width") -> Figu
 
 
 def _listed(table: pandas.DataFrame, result: pandas.Series, by: str) -> str:
-    """The runs that `found` marks: "width 8: SAM with ρ 0.01, 0.02 of seed 0, all of seeds 1, 2; width 16, 32: all"."""
+    """The runs that `marked` has: "width 8: SAM with ρ 0.01, 0.02 of seed 0, all of seeds 1, 2; width 16, 32: all"."""
     several, shortest = len(set(table["model"])) > 1, table.groupby("model")["epochs"].min()
     pruned = bool((table["sparsity"] > 0).any())
     runs = table.assign(
-        found=result,
+        marked=result,
         kind=[f"{r.model} of {by}" if several else by for r in table.itertuples()],
         network=[_network(r, by, pruned) for r in table.itertuples()],
         method=[
@@ -108,11 +108,11 @@ def _listed(table: pandas.DataFrame, result: pandas.Series, by: str) -> str:
 
 def _methods(rows: pandas.DataFrame) -> str:
     """What is found among the rows of one network and seed: optimizers, with their ρ where only some of these are."""
-    if rows["found"].all():
+    if rows["marked"].all():
         return "all"
     parts = []
     for method, of_method in rows.groupby("method", sort=False):
-        result, rhos = of_method["found"], set(of_method["rho"])
+        result, rhos = of_method["marked"], set(of_method["rho"])
         if result.any() and (result.all() or len(rhos) == 1):
             parts.append(method)
         elif result.any():
