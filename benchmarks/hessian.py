@@ -46,11 +46,11 @@ def images(samples: int):
     """Standardized images and labels, and their name: MNIST where it is, else scikit-learn's digits."""
     for root in (None, ROOT.parent / "shared" / "data"):
         try:
-            found = data.load("mnist", "train", root=root)
+            dataset = data.load("mnist", "train", root=root)
             break
         except data.DataUnavailable:
-            found = data.load("digits", "train")
-    return data.standardize(found.x[:samples], found.name), found.y[:samples], found.name
+            dataset = data.load("digits", "train")
+    return data.standardize(dataset.x[:samples], dataset.name), dataset.y[:samples], dataset.name
 
 
 def network(x, y, hidden, epochs):
@@ -153,9 +153,9 @@ def vmapped_moment(model, x, target, k):
 
 def products(model, x, y, target, rounds):
     """One product with H, with M_2 − H² and, on a few samples, with M_2 by vmap."""
-    found = hessian.sample_hessians(model, "mse", x, y)
-    v = torch.randn(found.size, generator=generator(0, "v"), dtype=x.dtype)
-    h, central = operators.mean_hessian(found), operators.central_moment(found, 2)
+    hessians = hessian.sample_hessians(model, "mse", x, y)
+    v = torch.randn(hessians.size, generator=generator(0, "v"), dtype=x.dtype)
+    h, central = operators.mean_hessian(hessians), operators.central_moment(hessians, 2)
     few = min(8, len(x))  # eight copies of the parameters a sample: more would not fit in a small machine
     plain, vmapped = autograd_product(model, x, target), vmapped_moment(model, x[:few], target[:few], 2)
     table = compare(
@@ -172,7 +172,7 @@ def products(model, x, y, target, rounds):
         "double backward / HVP": autograd / own,
         "M_2 − H² in HVPs": moment / own,
         "vmapped M_2 of all samples / M_2 − H²": vmap * len(x) / few / moment,
-        "live parameters": found.live.size / found.size,
+        "live parameters": hessians.live.size / hessians.size,
     }
 
 
@@ -189,11 +189,11 @@ def goals(rows: dict, ratios: dict) -> list[dict]:
         most["error"] = max(row["errors"].values())
     least = {f"λ_max, {name}": ratio for name, ratio in ratios.items() if name.startswith(tuple(PEERS.values()))}
     least["vmapped"] = ratios["vmapped M_2 of all samples / M_2 − H²"]
-    found = [(name, value, WANTED[name], value <= WANTED[name]) for name, value in most.items()]
+    goals = [(name, value, WANTED[name], value <= WANTED[name]) for name, value in most.items()]
     for name, value in least.items():
         wanted = WANTED[name.split(",")[0]]
-        found.append((name, value, wanted, value >= wanted))
-    return [dict(zip(("goal", "measured", "wanted", "reached"), row, strict=True)) for row in found]
+        goals.append((name, value, wanted, value >= wanted))
+    return [dict(zip(("goal", "measured", "wanted", "reached"), row, strict=True)) for row in goals]
 
 
 def eigsh(model, x, target, tol):
@@ -211,9 +211,9 @@ def power_iteration(model, x, target, tol):
     import pyhessian
 
     model.zero_grad()
-    found = pyhessian.hessian(model, mse, data=(x, target), cuda=False).eigenvalues(maxIter=1000, tol=tol)[0][0]
+    largest = pyhessian.hessian(model, mse, data=(x, target), cuda=False).eigenvalues(maxIter=1000, tol=tol)[0][0]
     model.zero_grad()
-    return found
+    return largest
 
 
 def largest(model, x, y, target, rounds):
@@ -237,14 +237,14 @@ def together(model, x, y, rounds, float64):
     """a, s_2, s_3, s_4 in one call; their errors against float64 if asked for."""
     table = compare({"a, s_2, s_3, s_4 together": lambda: hessian.moments(model, "mse", x, y)}, rounds)
     row = table["a, s_2, s_3, s_4 together"]
-    found = row.pop("result")
-    row["values"] = {key: e.value for key, e in found.items()}
-    row["iterations"] = {key: e.iterations for key, e in found.items()}
+    eigen = row.pop("result")
+    row["values"] = {key: e.value for key, e in eigen.items()}
+    row["iterations"] = {key: e.iterations for key, e in eigen.items()}
     row["peak GiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     if float64:
         exact = hessian.moments(model.double(), "mse", x.double(), y)
         model.float()
-        row["errors"] = {key: abs(e.value / exact[key].value - 1) for key, e in found.items()}
+        row["errors"] = {key: abs(e.value / exact[key].value - 1) for key, e in eigen.items()}
     return table
 
 
@@ -272,14 +272,14 @@ def main(arguments=None):
         lambda: products(model, x, y, target, options.rounds),
         lambda: largest(model, x, y, target, options.rounds),
     ):
-        table, found = part()
+        table, part_ratios = part()
         for row in table.values():
             row.pop("result", None)
-        rows, ratios = rows | table, ratios | found
+        rows, ratios = rows | table, ratios | part_ratios
         for label, row in table.items():
             extra = {k: v for k, v in row.items() if k not in ("seconds", "floor", "times")}
             print(f"{label:42}{row['seconds']:9.3f} s   floor {row['floor']:8.3f} s  {extra or ''}", flush=True)
-        for label, ratio in found.items():
+        for label, ratio in part_ratios.items():
             print(f"{label:42}{ratio:9.2f}", flush=True)
     provenance = {**records.provenance(CPU), "cores": os.cpu_count(), "threads": options.threads}
     provenance["clock"] = "CPU" if options.threads == 1 else "wall"

@@ -223,8 +223,8 @@ numbers[NUMBERS].map(lambda v: v if isinstance(v, str) else f"{v:.3g}")
 verdicts = dict.fromkeys(["2-zero-loss", "2ab-flatter", "2c-uniform", "7-minima", "7-align"], "not tested")
 keys = claims.keys(flat)
 if len(done):
-    found = analysis.stability.zero_loss(flat)
-    verdicts["2-zero-loss"] = book.record("2-zero-loss", **found._asdict(), keys=keys)
+    finding = analysis.stability.zero_loss(flat)
+    verdicts["2-zero-loss"] = book.record("2-zero-loss", **finding._asdict(), keys=keys)
 assert done["sample_loss"].ge(0).all() and done["a"].dropna().gt(0).all()
 counts = [f"{(done['sample_loss'] < cut).sum()} below {cut:g}" for cut in analysis.stability.THRESHOLDS]
 Markdown(
@@ -281,8 +281,8 @@ Markdown(
 )
 
 # %%
-for name, found in analysis.stability.comparisons(flat):
-    verdicts[name] = book.record(name, **found._asdict(), keys=keys)
+for name, finding in analysis.stability.comparisons(flat):
+    verdicts[name] = book.record(name, **finding._asdict(), keys=keys)
 book.table("2ab-flatter", "2-a-falls", "2c-uniform", "2c-falls", "2-higher", "2-s3-falls", "2-s4-falls")
 
 # %% [markdown]

@@ -163,9 +163,9 @@ grown = analysis.effects.difference(sizes.get(64, []), sizes.get(4, []), "points
 each = (f"width {w}: {mean_and_spread(sizes[w], 'points') if w in sizes else 'no complete search'}" for w in (4, 64))
 record("3b-size", "cifar_resnet", claims.Finding("; ".join(each), effect=grown))
 for claim, name in zip(("3a-zero", "3b-zero"), main, strict=False):
-    found = analysis.width.at_zero_loss(paper[name], zero[name])
-    words = f"gap where the loss is under {analysis.width.ZERO} minus the gap elsewhere: {found.measured}"
-    record(claim, name, found._replace(measured=words))
+    finding = analysis.width.at_zero_loss(paper[name], zero[name])
+    words = f"gap where the loss is under {analysis.width.ZERO} minus the gap elsewhere: {finding.measured}"
+    record(claim, name, finding._replace(measured=words))
 
 # %% [markdown]
 # ## Figure 4: does the gap of two other networks stop growing?
@@ -355,8 +355,8 @@ tidy = analysis.fixed_rho.fixed_gaps(fixed)
 title = plots.title("MLP, SAM at two fixed ρ and SGD", fixed, preset)
 display(plots.save(plots.fixed_radius(tidy, title=title), "fig03_fixed", tidy, preset))
 ends = [tidy["width"].min(), tidy["width"].max()] if preset == "smoke" else [0.25, 1]
-found = analysis.fixed_rho.larger(tidy[tidy["width"].isin(ends)])
-verdicts["3a-fixed"] = book.record("3a-fixed", **found._asdict(), keys=claims.keys(fixed[fixed["width"].isin(ends)]))
+finding = analysis.fixed_rho.larger(tidy[tidy["width"].isin(ends)])
+verdicts["3a-fixed"] = book.record("3a-fixed", **finding._asdict(), keys=claims.keys(fixed[fixed["width"].isin(ends)]))
 book.record("3a-fixed-trend", **analysis.fixed_rho.trend(tidy)._asdict(), keys=claims.keys(fixed))
 display(book.table("3a-fixed", "3a-fixed-trend"))
 
@@ -411,9 +411,9 @@ title = plots.title("Two-layer networks: SAM's advantage in test loss, mean and 
 figure = plots.footnote(plots.advantages(tidy, title=title), students)
 display(experiments.table(experiments.student_teacher(preset)), plots.save(figure, "fig03_teacher", tidy, preset))
 for claim, noise in (("teacher-clean", 0.0), ("teacher-noise", 0.6)):
-    found = analysis.student_teacher.advantage_slope(tidy, noise)
+    finding = analysis.student_teacher.advantage_slope(tidy, noise)
     same = students.query(f"label_noise == {noise} and weight_decay == 0")
-    book.record(claim, **found._asdict(), keys=claims.keys(same))
+    book.record(claim, **finding._asdict(), keys=claims.keys(same))
 display(book.table("teacher-clean", "teacher-noise"))
 analysis.student_teacher.growth(tidy).round(4)
 
