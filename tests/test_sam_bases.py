@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import pytorch_optimizer
 import torch
+from closures import closure_of
 from torch import nn
 
 from lib.sam import SAM
@@ -29,16 +30,6 @@ def network(seed=0) -> nn.Sequential:
 
 def weights(model) -> torch.Tensor:
     return nn.utils.parameters_to_vector(model.parameters()).detach().clone()
-
-
-def closure_of(optimizer, loss):
-    def closure():
-        optimizer.zero_grad()
-        value = loss()
-        value.backward()
-        return value
-
-    return closure
 
 
 def train(model, optimizer, steps=range(4)):

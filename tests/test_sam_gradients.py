@@ -6,21 +6,12 @@ import math
 
 import pytest
 import torch
+from closures import closure_of
 from torch import nn
 
 from lib.sam import SAM, gradient_norm
 
 SGD = torch.optim.SGD
-
-
-def closure_of(optimizer, loss):
-    def closure():
-        optimizer.zero_grad()
-        value = loss()
-        value.backward()
-        return value
-
-    return closure
 
 
 def climb(gradients, rho=0.5, **options) -> list[torch.Tensor]:

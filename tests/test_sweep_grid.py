@@ -424,6 +424,18 @@ def test_a_checkpoint_of_a_process_that_damaged_itself_is_not_used(tmp_path, mon
     assert [part.file("pt").exists() for part in tried] == [kept] * 2
 
 
+def test_a_group_of_which_no_run_could_be_trained_keeps_its_checkpoint(tmp_path, monkeypatch):
+    (group,) = groups.gather(grid()[3:6], tmp_path, CPU)
+    group.folder.mkdir()
+    group.register()
+    group.file("pt").touch()
+    monkeypatch.setattr(pool, "run", lambda batch, *_: [pool.WorkerDied("SIGKILL")] * len(batch))
+    monkeypatch.setattr(rounds, "cpu_count", lambda: 2)
+    with pytest.warns(sweep.FailedWarning):
+        sweep.sweep([*grid()[3:6], RESNET], store=tmp_path)
+    assert group.file("pt").exists() and group.file("runs").exists()
+
+
 def test_a_group_that_killed_the_process_itself_is_left_to_a_worker_and_to_the_end(tmp_path, faulty_workers):
     # given a process that trained by itself, and died of it
     script = (

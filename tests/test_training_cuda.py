@@ -104,6 +104,17 @@ def test_a_sweep_goes_on_from_a_checkpoint_on_a_gpu(cuda, tmp_path):
     assert [record["curves"] for record in resumed] == list(whole["curves"][:2])
 
 
+@pytest.mark.parametrize("name", ["resnet18", "vit"])
+def test_a_single_run_goes_on_from_a_checkpoint_on_a_gpu(name, cuda, tmp_path):
+    runs = [run.but(epochs=4, schedule="cosine", momentum=0.9) for run in GROUPS[name]]
+    (whole,) = fitting.fit(engines.engine(runs, CUDA))
+    file = tmp_path / "loop.pt"
+    with pytest.raises(fitting.Stopped):
+        fitting.fit(engines.engine(runs, CUDA), checkpoint=file, stop=lambda epoch, _: epoch == 2)
+    (resumed,) = fitting.fit(engines.engine(runs, CUDA), checkpoint=file)
+    assert resumed["curves"] == whole["curves"] and resumed["final"] == whole["final"]
+
+
 def test_a_budget_is_used_though_the_first_step_of_a_process_is_slow(cuda, tmp_path, monkeypatch):
     step, first = engines.Stack._step, [True]
 

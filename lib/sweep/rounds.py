@@ -120,7 +120,7 @@ def _again(batch: list[Group], outcomes: list, device, deadline, bar: Progress) 
         others = [end for end in ends if not isinstance(end, WorkerDied)]
         errors = [end for end in others if isinstance(end, Exception)]
         outcomes[i] = (errors or [end for end in (STOPPED, BUSY) if end in others] or [DONE])[0]
-        if outcomes[i] == DONE and len(group.runs) > 1:  # its members no longer train together
+        if outcomes[i] == DONE and len(group.missing()) < len(group.runs):  # its members no longer train together
             group.clear()
     return failed
 
