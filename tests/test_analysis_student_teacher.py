@@ -65,7 +65,7 @@ def test_the_figure_has_a_panel_a_share_of_noise_and_says_when_it_is_empty():
     figure = plots.advantages(tidy, title="t")
     assert [axis.get_title() for axis in figure.axes] == ["clean targets", "60% of the targets are wrong"]
     empty = plots.advantages(tidy.iloc[:0], title="t")
-    assert not empty.axes[0].axison and empty.axes[0].texts[0].get_text() == "no record of both SGD and SAM"
+    assert not empty.axes[0].axison and empty.axes[0].texts[0].get_text() == "no two seeds have SGD and SAM at every ρ"
 
 
 def test_the_growth_of_the_advantage_is_a_slope_of_one_setting():

@@ -31,6 +31,6 @@ def advantages(tidy: pandas.DataFrame, *, title: str) -> Figure:
             axes[0][0].set_ylabel("test loss: SGD − SAM")
             axes[0][0].legend(fontsize=8)
         else:
-            blank(axes[0][0], "no record of both SGD and SAM")
+            blank(axes[0][0], "no two seeds have SGD and SAM at every ρ")
         figure.suptitle(title)
     return figure
