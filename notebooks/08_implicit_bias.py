@@ -56,9 +56,11 @@ from lib.theory import diagonal, relu_regression
 book = Book("08_implicit_bias", preset)
 same = f"preset {preset} (the same at every preset)"
 second = get_reusable_executor(max_workers=1)  # a process that computes tables meanwhile, in the order of this page
-large, sizes, shares, radii, trained, deep, widths = (
+flows = functools.partial(implicit_bias.theorems, setting.FLOW_SEEDS, rhos=setting.FLOW_RHOS)
+rest, large, sizes, shares, radii, trained, deep, widths = (
     second.submit(call, *arguments)
     for call, *arguments in (
+        (flows, setting.FLOW_ALPHAS[1:]),
         (implicit_bias.breakdown, setting.FLOW_SEEDS, setting.FLOW_LARGE),
         (implicit_bias.sizes,),
         (implicit_bias.shares,),
@@ -118,7 +120,7 @@ plots.save(plots.level_sets(curves, title=title), "figI_potential", curves, pres
 # its steps in $\log w$ stay in the row space. There, the check is one of our formulas.
 
 # %%
-flows = implicit_bias.theorems(setting.FLOW_SEEDS, setting.FLOW_ALPHAS, setting.FLOW_RHOS)
+flows = pandas.concat([flows(setting.FLOW_ALPHAS[:1]), rest.result()], ignore_index=True)
 sam = flows[flows["rho"] > 0]
 tidy = sam.assign(
     panel=sam["method"].map(names), x="ρ = " + sam["rho"].astype(str), series=sam["reading"], value=sam["kkt"]
