@@ -13,8 +13,8 @@ from lib import data, sweep
 from lib.core import interruption, paths
 from lib.paper import experiments, notebooks
 from lib.paper.experiments import figures
-from lib.runs import Measurement, Run, records
-from lib.sweep import calibration, planning
+from lib.runs import Measurement, Run, parameter_count, records
+from lib.sweep import calibration, planning, rates
 from lib.sweep.__main__ import main
 from lib.sweep.calibration import Rate
 from lib.training import engines, fitting
@@ -31,8 +31,11 @@ def a_second_a_sample(monkeypatch) -> list:
     """Every run takes one second a training sample; the groups that are timed."""
     timed = []
     monkeypatch.setattr(
-        planning, "calibrate", lambda runs, _: timed.append(runs) or Rate(train=float(len(runs)), evaluate=0.0)
+        rates, "calibrate", lambda runs, _: timed.append(runs) or Rate(train=float(len(runs)), evaluate=0.0)
     )
+    monkeypatch.setattr(rates, "machine", lambda device: device.type)
+    monkeypatch.setattr(rates, "PATIENCE", float("inf"))
+    monkeypatch.setattr(rates, "SECONDS", float("inf"))
     return timed
 
 
@@ -99,17 +102,58 @@ def test_it_says_what_it_times_but_not_under_ci(tmp_path, monkeypatch, capsys, a
     sam = Run(optimizer="sam", rho=0.1)
     runs = [Run(width=5), sam, sam.but(seed=1), Run(dataset="cifar10", model="resnet18", width=16, sparsity=0.5)]
     monkeypatch.setenv("CI", "true")
-    planning.plan(runs, store=tmp_path)
+    planning.plan(runs, store=tmp_path / "one")
     assert capsys.readouterr() == ("", "")
     monkeypatch.delenv("CI")
-    planning.plan(runs, store=tmp_path)
+    planning.plan(runs, store=tmp_path / "other")
     out, err = capsys.readouterr()
-    assert out == "" and sorted(line.split(" ", 1)[1] for line in err.splitlines()) == [
+    assert out == "" and sorted(err.splitlines()) == [
         "timing 2 runs of mlp of width 1 on mnist, SAM",
         "timing mlp of width 5 on mnist",
         "timing resnet18 of width 16 on cifar10, sparse",
     ]
-    assert [line.split(" ")[0] for line in err.splitlines()] == ["1/3", "2/3", "3/3"]
+
+
+def test_what_was_timed_is_remembered_until_the_code_changes(tmp_path, monkeypatch, a_second_a_sample):
+    runs = [Run(width=5), Run(width=10)]
+    seconds = [list(plan(runs, store=tmp_path)["seconds"]) for _ in range(2)]
+    assert len(a_second_a_sample) == 2 and seconds[0] == seconds[1]
+    monkeypatch.setattr(rates.records, "commit", lambda: "another")
+    plan(runs, store=tmp_path)
+    assert len(a_second_a_sample) == 4
+    (file,) = (tmp_path / "checkpoints").glob("rates-*.json")
+    for damaged in ("", "[]", '{"commit": "another", "rates": {"x": ["y", 1]}}'):
+        file.write_text(damaged)
+        plan(runs, store=tmp_path)
+    assert len(a_second_a_sample) == 10
+
+
+def test_where_time_is_short_one_of_each_family_is_timed_and_the_others_inferred(
+    tmp_path, monkeypatch, a_second_a_sample
+):
+    monkeypatch.setattr(rates, "SECONDS", -1.0)
+    narrow, wide = Run(width=5), Run(width=10)
+    sam, resnet = wide.but(optimizer="sam", rho=0.1), Run(dataset="cifar10", model="resnet18", width=16)
+    table = plan([narrow, wide, sam, resnet], store=tmp_path).set_index("key")["seconds"]
+    assert [kind[0].model for kind in a_second_a_sample] == ["mlp", "resnet18"]
+    share = parameter_count.parameters(wide) / parameter_count.parameters(narrow)
+    assert table[narrow.key] == 60_000 * 100 and table[resnet.key] == 50_000 * 100
+    assert table[wide.key] == pytest.approx(share * table[narrow.key])
+    assert table[sam.key] == pytest.approx(2 * share * table[narrow.key])
+    plan([narrow, wide, sam, resnet], store=tmp_path)
+    assert len(a_second_a_sample) == 2  # asked again, nothing is timed that there is no time for
+
+
+def test_a_plan_needs_no_store_that_can_be_written_to(tmp_path, a_second_a_sample):
+    (tmp_path / "checkpoints").write_text("a file in the place of the folder")
+    assert len(plan([Run(width=5)], store=tmp_path)) == 1
+
+
+def test_the_next_hour_buys_the_cheapest_groups(tmp_path, monkeypatch, a_second_a_sample):
+    monkeypatch.setattr(planning, "cpu_count", lambda: 2)
+    runs = [Run(width=5, epochs=1, n_train=n) for n in (1000, 3000, 3500, 3600, 3601)]
+    summary = planning.summary({"all": runs, "long": runs[3:]}, store=tmp_path, device="cpu", progress=False)
+    assert list(summary["next_hour"]) == [2, 0]  # 1000 + 3000 s of 2 × 3600
 
 
 # Measurements
@@ -190,24 +234,29 @@ def test_the_committed_figures_are_drawn_from_their_grids_alone(monkeypatch):
     assert checked > {"fig01a", "fig02c", "fig03a", "fig11", "fig17a"}  # those of other notebooks may have no runs yet
 
 
-def test_the_hours_of_figures_add_up(tmp_path, monkeypatch, capsys, a_second_a_sample):
+def test_the_days_of_figures_add_up(tmp_path, monkeypatch, capsys, a_second_a_sample):
     monkeypatch.setenv("SAM_RECORDS", str(tmp_path))
     monkeypatch.setattr(planning, "cpu_count", lambda: 2)
     assert main(["--plan", "--preset", "paper", "--device", "cpu"]) == 0
-    printed = {line.rsplit(None, 10)[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+    out = capsys.readouterr().out
+    assert "core_days" in out and "core_hours" not in out
+    printed = {line.rsplit(None, 11)[0]: line.split() for line in out.splitlines()}
     rows = figures.grids("paper")
 
-    def hours(grid) -> float:
+    def days(grid) -> float:
         return (
             sum(data.DATASETS[run.dataset].samples[0] * run.epochs for run in {planning.run_of(what) for what in grid})
-            / 3600
+            / 86400
         )
 
     for (notebook, figure), grid in rows.items():
+        if not grid:
+            assert f"{notebook} {figure}" not in printed
+            continue
         line = printed[f"{notebook} {figure}"]
-        assert float(line[-3]) == pytest.approx(hours(grid), abs=1e-3)
+        assert float(line[-4]) == pytest.approx(days(grid), abs=1e-3)
     every = [what for grid in rows.values() for what in grid]
-    assert float(printed["all"][-3]) == pytest.approx(hours(every), abs=1e-3)
+    assert float(printed["all"][-4]) == pytest.approx(days(every), abs=1e-3)
 
 
 @pytest.mark.parametrize("moment", [10, 400, 800, 1200])

@@ -90,13 +90,25 @@ def _print_plan(preset: str, grids: dict, device: torch.device, store) -> None:
     table = summary(grids, store=store, device=device)
     table.index = [" ".join(name) if isinstance(name, tuple) else name for name in table.index]
     unit = "core_hours: of one of its cores; hours: of all" if device.type == "cpu" else "GPU_hours: of this GPU"
+    times = [name for name in table if name in ("training", "measuring") or name.endswith("hours")]
+    if table[times].max(axis=None) > 10 * 24:
+        table[times] /= 24
+        table, unit = table.rename(columns=_in_days), _in_days(unit)
     print(f"{preset}, on {records.hardware(device)} ({unit}):")
-    print(table.round(3).to_string(na_rep=""))
-    print("A run, or a measurement, that several rows share counts in each, but once where they are summed.")
+    print(table[table["runs"] > 0].round(3).to_string(na_rep=""))
     print(
-        "training: by timing it here. measuring: by what such measurements took that have a record, on whatever machine"
+        "Figures that need no runs have no row. A run, or a measurement, that several rows share counts in each, but "
+        "once where they are summed."
+    )
+    print(
+        "training: by timing some of it here, the rest in proportion. next_hour: how many runs that would train, the "
+        "cheapest first. measuring: by what such measurements took that have a record, on whatever machine"
         " they were taken; without those that have none."
     )
+
+
+def _in_days(text: str) -> str:
+    return text.replace("hours", "days")
 
 
 def _where(grid: list[Run | Measurement], text: str | None) -> list[Run | Measurement]:

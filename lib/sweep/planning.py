@@ -12,7 +12,7 @@ parameters.
 import contextlib
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import pandas
@@ -22,9 +22,9 @@ from loky import cpu_count
 from lib import data
 from lib.data import augment
 from lib.runs import Measurement, Run, parameter_count, records, schema
+from lib.sweep import rates
 from lib.sweep.calibration import Rate, alike, calibrate, n_samples
-from lib.sweep.groups import Group, choose_device, gather, store_of, wanting
-from lib.sweep.progress import announced
+from lib.sweep.groups import Group, choose_device, cost, folder_of, gather, store_of, wanting
 
 
 def plan(
@@ -42,6 +42,8 @@ def plan(
         activations, and what any process takes that imports torch (some 400 MB).
     measurement: its key, None in the row of a run.
     measuring: expected seconds still to spend on the measurement; NaN where no record of such a one tells.
+
+    Few kinds of groups are timed, at most for some seconds, and remembered; others are inferred (`lib.sweep.rates`).
 
     progress: say what is timed as it goes (never under CI=true).
 
@@ -67,14 +69,16 @@ def plan(
         if record
     }
     incomplete = [group for group in groups if group.missing()]
-    kinds = announced(dict.fromkeys(alike(group.runs) for group in incomplete), _announcement, show=progress)
-    rates = {kind: calibrate(kind, device) for kind in kinds}
+    weights: dict[tuple[Run, ...], float] = {}
+    for group in incomplete:
+        weights[alike(group.runs)] = weights.get(alike(group.runs), 0.0) + _weight(group)
+    rate = rates.of_kinds(weights, device, folder_of(store), show=progress)
     for group in incomplete:
         epochs, asked = group.checkpointed(), [run for run in group.runs if run in result and run not in rows]
         row = dict(
             status="begun" if group.file("pt").exists() else "missing",
             trained=epochs,
-            seconds=_seconds(group.runs[0], epochs, rates[alike(group.runs)]) / len(asked),
+            seconds=_seconds(group.runs[0], epochs, rate[alike(group.runs)]) / len(asked),
             group=group.name,
             memory=memory(group.runs),
         )
@@ -95,15 +99,13 @@ def plan(
     return pandas.DataFrame(table, columns=[*Run().as_dict(), "key", *added])
 
 
+def _weight(group: Group) -> float:
+    return n_samples(group.runs[0])[0] * sum(map(cost, group.runs))
+
+
 def run_of(what: Run | Measurement) -> Run:
     """The run itself, or the one that is measured."""
     return what.run if isinstance(what, Measurement) else what
-
-
-def _announcement(runs: tuple[Run, ...]) -> str:
-    run, many = runs[0], f"{len(runs)} runs of " if len(runs) > 1 else ""
-    kind = ", SAM" * bool(runs[-1].rho) + ", sparse" * any(run.masked for run in runs)
-    return f"timing {many}{run.model} of width {run.width:g} on {run.dataset}{kind}"
 
 
 def summary(
@@ -118,7 +120,8 @@ def summary(
     runs, and how many of them are cached (with a record), begun and missing; unmeasured, of how many measurements there
     is no record; training and measuring, the time still to spend on both, and their sum, core_hours on a CPU and
     GPU_hours on a GPU: all in hours of one core, or of the GPU. On a CPU also hours, those of this machine with all its
-    cores to itself. memory_GB, at the peak.
+    cores to itself. next_hour: how many of the missing runs the next hour of this machine would buy, the cheapest
+    groups of all grids first. memory_GB, at the peak.
 
     Measurements of which no record tells the time are left out of it; see `plan`.
     """
@@ -127,13 +130,16 @@ def summary(
     together = list(dict.fromkeys(what for grid in grids.values() for what in grid))
     table = plan(together, store=store, device=device, progress=progress)
     index = dict(zip(together, table.index, strict=True))
-    rows = [_summarize(table.loc[[index[what] for what in dict.fromkeys(grid)]], device) for grid in grids.values()]
+    processes = cpu_count() if device.type == "cpu" else 1
+    costs = table.drop_duplicates("key").groupby("group")["seconds"].sum().sort_values()
+    bought = costs.index[(costs <= 3600) & (costs.cumsum() <= 3600 * processes)]
+    parts = (table.loc[[index[what] for what in dict.fromkeys(grid)]] for grid in grids.values())
+    rows = [_summarize(part, device, processes, bought) for part in parts]
     return pandas.DataFrame(rows, index=pandas.Index(list(grids)))
 
 
-def _summarize(table: pandas.DataFrame, device: torch.device) -> dict:
+def _summarize(table: pandas.DataFrame, device: torch.device, processes: int, bought: Collection[str]) -> dict:
     runs = table.drop_duplicates("key")
-    processes = cpu_count() if device.type == "cpu" else 1
     parts = pandas.concat([runs["seconds"], table["measuring"]])
     # No group is split, so the longest one is the least that it takes.
     longest = parts.groupby(table["group"].fillna(table["key"])[parts.index].to_numpy()).sum().max()
@@ -150,6 +156,7 @@ def _summarize(table: pandas.DataFrame, device: torch.device) -> dict:
         "training": training,
         "measuring": measuring,
         **hours,
+        "next_hour": int(runs["group"].isin(bought).sum()),
         "memory_GB": runs.groupby("group")["memory"].first().nlargest(processes).sum() / 1e9,
     }
 

@@ -7,11 +7,8 @@ On a terminal and in a notebook the line is rewritten in place; in a log file it
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
 
 from tqdm import tqdm
-
-from lib.core import paths
 
 LOG_SECONDS = 30.0
 
@@ -66,14 +63,6 @@ class Progress:
         rate = (sum(self._epochs.values()) - self._before) / max(time.monotonic() - self._began, 1e-9)
         self._bar.set_description_str(f"{done}/{len(self._costs)} runs", refresh=False)
         self._bar.set_postfix_str(f"{rate:.3g} epochs/s", refresh=False)
-
-
-def announced(items: Collection, describe: Callable[..., str], *, show: bool) -> Iterator:
-    """Yield the items, each after a line that says which one it is and of how many (never under CI=true)."""
-    for i, item in enumerate(items, 1):
-        if show and not paths.quiet():
-            print(f"{i}/{len(items)} {describe(item)}", file=sys.stderr, flush=True)
-        yield item
 
 
 class _Lines:
