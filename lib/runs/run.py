@@ -6,6 +6,7 @@ never changes, and `recipe` is raised when the same fields come to mean another 
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -132,12 +133,15 @@ class Run:
         """Whether a mask removes any of its weights."""
         return self.sparsity > 0 or self.strict_threshold
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """16 hexadecimal digits: the hash of the canonical JSON of the fields that differ from their defaults."""
         differing = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
         text = json.dumps(differing, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def __hash__(self) -> int:
+        return hash(self.key)  # a sweep of thousands asks for it often
 
     def but(self, **changes) -> "Run":
         """This run with some fields changed."""

@@ -16,7 +16,7 @@ from lib.core.conditions import Condition
 from lib.paper import experiments
 from lib.paper.experiments import figures
 from lib.runs import Measurement, Run, records
-from lib.sweep import groups
+from lib.sweep import clusters, groups
 from lib.sweep.grid import measure, parse_seconds, sweep
 from lib.sweep.planning import run_of, summary
 
@@ -36,6 +36,8 @@ def main(arguments: list[str] | None = None, *, spent: float = 0.0) -> int:
     parser.add_argument("--budget", help="stop cleanly within seconds, or a time such as 9m; run again to go on")
     parser.add_argument("--device", help="cpu or cuda; by default the GPU if there is one")
     parser.add_argument("--store", help="the folder of records")
+    parser.add_argument("--dask", metavar="ADDRESS", help="train on the workers of this scheduler: tcp://host:8786")
+    parser.add_argument("--slurm", metavar="OPTIONS", help="train in jobs of Slurm: 'partition=long,gpus=1,jobs=8'")
     terminal.tolerate()
     given = parser.parse_args(arguments)
     in_order = given.experiment == ["deciding"]
@@ -59,7 +61,10 @@ def main(arguments: list[str] | None = None, *, spent: float = 0.0) -> int:
             for name in (name for name in items if name in grids):
                 print(f"{name} adds {items[name].adds}")
             return 0
-        made = _train(grids.values() if in_order else [together], set(together), given, spent)
+        with clusters.connect(given.dask, given.slurm) as cluster:
+            if cluster:
+                print(cluster.description, file=sys.stderr, flush=True)
+            made = _train(grids.values() if in_order else [together], set(together), given, spent, cluster)
     except (OSError, ValueError, BrokenExecutor) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
@@ -72,17 +77,19 @@ def main(arguments: list[str] | None = None, *, spent: float = 0.0) -> int:
     return 1 if "failed" in counts else 0
 
 
-def _train(grids: Iterable[Sequence[Run | Measurement]], kept: set, given, spent: float) -> list[pandas.DataFrame]:
+def _train(
+    grids: Iterable[Sequence[Run | Measurement]], kept: set, given, spent: float, cluster: clusters.Cluster | None
+) -> list[pandas.DataFrame]:
     """Train the kept runs of one grid after the other, as long as the budget lasts, of which some seconds are spent;
     give keys and statuses."""
     deadline = None if given.budget is None else time.monotonic() + parse_seconds(given.budget) - spent
+    where = {"device": given.device or (cluster and cluster.device), "executor": cluster and cluster.executor}
     made = []
     for grid in grids:
         for kind, call in ((Run, sweep), (Measurement, measure)):
             if part := [what for what in grid if isinstance(what, kind) and what in kept]:
                 left = None if deadline is None else max(deadline - time.monotonic(), 0)
-                options = {"store": given.store, "device": given.device, "budget": left}
-                made.append(call(part, **options)[["key", "status"]])
+                made.append(call(part, store=given.store, budget=left, **where)[["key", "status"]])
     return made
 
 

@@ -63,7 +63,7 @@ def sweep(
     _check_executor(executor)
     failed = {}
     if train:
-        failed = make_missing(runs, store, _training_device(device), deadline, executor, progress)
+        failed = make_missing(runs, store, _training_device(device, executor), deadline, executor, progress)
     rows = [_row(run, records.read(groups.store_of(store, run), run), run in failed) for run in runs]
     return pandas.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(FINAL, float))
 
@@ -98,7 +98,7 @@ def measure(
     _check_executor(executor)
     failed = {}
     if train:
-        failed = make_missing(measurements, store, _training_device(device), deadline, executor, progress)
+        failed = make_missing(measurements, store, _training_device(device, executor), deadline, executor, progress)
     return pandas.DataFrame([_measured(m, groups.store_of(store, m.run), m.run in failed) for m in measurements])
 
 
@@ -125,8 +125,10 @@ def _checked(given, kind: type) -> list:
     return [what.located() for what in given]
 
 
-def _training_device(device: str | torch.device | None) -> torch.device:
+def _training_device(device: str | torch.device | None, executor: Executor | None) -> torch.device:
     chosen = groups.choose_device(device)
+    if executor is not None:  # whose workers may have what this process has not
+        return chosen
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device = {str(device)!r}: torch sees no GPU here; take 'cpu', or leave it out")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():

@@ -105,7 +105,8 @@ class Group:
 
     def clear(self) -> None:
         """Remove what a finished group leaves, and what processes left that were killed while writing for it."""
-        stale = [file for run in self.runs for file in self.store.glob(f"{run.key}.*.tmp")]
+        keys = {run.key for run in self.runs}
+        stale = [file for file in self.store.glob("*.tmp") if file.name.split(".")[0] in keys]
         for file in [*self.folder.glob(f"{self.name}.*"), *map(self.lock, self.runs), *stale]:
             with contextlib.suppress(OSError):
                 file.unlink()

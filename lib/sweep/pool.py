@@ -88,7 +88,7 @@ def run(
                 else:
                     _idle.append((data, time.monotonic(), worker))
             if is_past(deadline, -LATE_SECONDS):
-                for future in [future for future, (i, _) in busy.items() if not _trains(batch[i], began)]:
+                for future in [future for future, (i, _) in busy.items() if not trains(batch[i], began)]:
                     i, worker = busy.pop(future)
                     outcomes[i] = STOPPED
                     _late.append(worker)
@@ -139,7 +139,7 @@ def _take(data: str) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, timeout=IDLE_SECONDS, env={"SAM_DATA": data})
 
 
-def _trains(group: Group, since: float) -> bool:
+def trains(group: Group, since: float) -> bool:
     """Whether a process has come to an epoch of the group since then."""
     with contextlib.suppress(OSError):
         return group.file("progress").stat().st_mtime >= since

@@ -113,6 +113,6 @@ def _read(file: Path) -> dict[str, Rate]:
 
 
 def _write(file: Path, timed: Mapping[str, Rate]) -> None:
-    with contextlib.suppress(OSError):  # a plan needs no store that can be written to
-        file.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):  # a store that is not there is not made, and one that is may be read-only
+        file.parent.mkdir(exist_ok=True)
         files.replace(file, json.dumps({"commit": records.commit(), "rates": timed}))

@@ -7,11 +7,13 @@ import concurrent.futures
 import contextlib
 import functools
 import gc
+import os
 import time
 import traceback
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Executor
+from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
@@ -25,7 +27,7 @@ from lib.sweep.groups import Group
 from lib.sweep.planning import run_of
 from lib.sweep.pool import POLL_SECONDS, WorkerDied
 from lib.sweep.progress import Progress
-from lib.sweep.worker import BUSY, DONE, STOPPED, is_past, work
+from lib.sweep.worker import BUSY, DONE, STOPPED, is_past, work, work_elsewhere
 
 VISIBLE_SECONDS = 90.0  # a network file system may hide for a minute what another machine has written
 
@@ -79,7 +81,8 @@ def make_missing(wanted: list[Run | Measurement], store, device, deadline, execu
             missing = left
             batch = groups.gather(missing, store, device)
             _register(batch)
-    selfcheck.warn_of_failures(groups.folder_of(store), device)
+    if executor is None:
+        selfcheck.warn_of_failures(groups.folder_of(store), device)
     if failed:
         named = "; ".join(f"{run.key} ({run.model} of width {run.width:g} on {run.dataset})" for run in failed)
         causes = "; ".join(dict.fromkeys(f"died {error}" for error in failed.values()))
@@ -167,12 +170,16 @@ def _abandoned(group: Group) -> bool:
 
 
 def _submitted(batch: list[Group], device, deadline, executor: Executor, tick) -> list:
-    futures = []
+    futures, began = [], time.time()
     try:
         for group in batch:
-            futures.append(executor.submit(work, group, device, deadline, None))
-        while concurrent.futures.wait(futures, timeout=POLL_SECONDS).not_done:
+            futures.append(executor.submit(work_elsewhere, group, device, deadline))
+        while left := concurrent.futures.wait(futures, timeout=POLL_SECONDS).not_done:
             tick()
+            if is_past(deadline, -pool.LATE_SECONDS):  # those that no worker has come to are not waited for
+                for group, future in zip(batch, futures, strict=True):
+                    if future in left and not pool.trains(group, began):
+                        future.cancel()
     except BrokenExecutor as error:  # before all was submitted
         return [error]
     except BaseException:
@@ -180,7 +187,7 @@ def _submitted(batch: list[Group], device, deadline, executor: Executor, tick) -
             future.cancel()
         raise
     tick()
-    return [future.exception() or future.result() for future in futures]
+    return [STOPPED if future.cancelled() else future.exception() or future.result() for future in futures]
 
 
 def _attempt(group: Group, device, deadline, tick) -> str | Exception:
@@ -202,11 +209,21 @@ def _poll(batch: list[Group], bar: Progress) -> None:
 
 def _epochs(batch: Sequence[Group]) -> dict[Run, int]:
     """How far every run is by the files that `work` leaves, whichever machine it runs on."""
+    folders = {folder for group in batch for folder in (group.store, group.folder)}
+    there = {folder: _names(folder) for folder in folders}
     epochs = {}
     for group in batch:
-        epoch = 0
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            epoch = int(group.file("progress").read_text().split()[0])
+        epoch, file = 0, group.file("progress")
+        if file.name in there[group.folder]:
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                epoch = int(file.read_text().split()[0])
         for run in group.runs:
-            epochs[run] = run.epochs if records.path(group.store, run).exists() else epoch
+            epochs[run] = run.epochs if records.path(group.store, run).name in there[group.store] else epoch
     return epochs
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except OSError:  # not made yet
+        return set()

@@ -5,6 +5,7 @@ A claim is a lock on a file, which the kernel drops when its process dies, so th
 
 import contextlib
 import os
+import platform
 import time
 import warnings
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from lib.core import ambient, interruption
+from lib.data import DataUnavailable
 from lib.runs import Run, origin, records, schema
 from lib.runs.measurement import KINDS, Measurement
 from lib.sweep import groups, selfcheck
@@ -91,6 +93,16 @@ def work(
                 here.unlink()
         group.clear()
         return DONE
+
+
+def work_elsewhere(group: Group, device: torch.device, deadline: float | None) -> str:
+    """`work` in a process that may be on any machine, which errors then name."""
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device = {str(device)!r}: torch sees no GPU on {platform.node()}; take 'cpu'")
+    try:
+        return work(group, device, deadline)
+    except (DataUnavailable, records.StoreError) as error:
+        raise type(error)(f"on {platform.node()}: {error}") from error
 
 
 def _fit(group: Group, device: torch.device, deadline, parent, tick) -> tuple[list[dict], dict[Run, dict]]:
