@@ -42,7 +42,7 @@ def expected(tmp_path_factory):
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_run_is_the_same_whatever_is_set_around_it(tmp_path, monkeypatch, expected, setting):
-    monkeypatch.setattr(rounds, "cpu_count", lambda: 1)  # in this process
+    monkeypatch.setattr(rounds.groups, "cpu_count", lambda: 1)  # in this process
     datasets._load.cache_clear()
     with SETTINGS[setting]():
         result = sweep(RUNS, store=tmp_path, device="cpu")

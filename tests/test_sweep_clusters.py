@@ -41,7 +41,7 @@ def test_the_command_trains_on_a_worker_that_comes_late_and_gives_the_same_bytes
     printed = capsys.readouterr()
     assert "1 workers of tcp://" in printed.err and "on cpu" in printed.err and "done" in printed.out
     command[-1] = str(tmp_path / "here")
-    monkeypatch.setattr(rounds, "cpu_count", lambda: 1)
+    monkeypatch.setattr(rounds.groups, "cpu_count", lambda: 1)
     assert main([*command, "--device", "cpu"]) == 0
     there, here = (
         {file.name: file.read_text().split('"provenance"')[0] for file in (tmp_path / name).glob("*.json")}

@@ -66,14 +66,14 @@ def grid(epochs: int = 4) -> list[Run]:
 @pytest.fixture(autouse=True)
 def serial(monkeypatch):
     """Train in this process, unless a test says otherwise."""
-    monkeypatch.setattr(rounds, "cpu_count", lambda: 1)
+    monkeypatch.setattr(rounds.groups, "cpu_count", lambda: 1)
 
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory) -> pandas.DataFrame:
     """The table of the grid, trained without any disturbance."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rounds, "cpu_count", lambda: 1)
+        patch.setattr(rounds.groups, "cpu_count", lambda: 1)
         return sweep.sweep(grid(), store=tmp_path_factory.mktemp("expected"))
 
 
@@ -281,7 +281,7 @@ def slow(epochs: int) -> list[Run]:
 def undisturbed(tmp_path_factory):
     """Runs that take some seconds, a store of them, and its table."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rounds, "cpu_count", lambda: 1)
+        patch.setattr(rounds.groups, "cpu_count", lambda: 1)
         runs, store = slow(500), tmp_path_factory.mktemp("undisturbed")
         return runs, store, sweep.sweep(runs, store=store)
 
@@ -301,7 +301,7 @@ def kill_a_worker(store) -> threading.Thread:
 
 def test_a_killed_worker_of_the_local_pool_is_replaced(tmp_path, monkeypatch, undisturbed):
     runs, _, table = undisturbed
-    monkeypatch.setattr(rounds, "cpu_count", lambda: 2)
+    monkeypatch.setattr(rounds.groups, "cpu_count", lambda: 2)
     killer = kill_a_worker(tmp_path)
     message = (
         r"died of SIGKILL: .* want of memory; its group, linear2 of width . on factorization \(.*\), is trained again"
@@ -326,6 +326,56 @@ def test_a_killed_worker_of_a_given_pool_loses_no_finished_run(tmp_path, undistu
         f.name: f.read_bytes() for f in (records.path(store, run) for run in runs[:3])
     }
     check(sweep.sweep(runs, store=tmp_path), table)
+
+
+def test_all_gpus_of_a_machine_train_side_by_side(monkeypatch):
+    # given two GPUs, and workers that say on which they are
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    started = []
+
+    class Worker:
+        def submit(self, _, group, device, *rest):
+            started.append((group, device))
+            future = concurrent.futures.Future()
+            future.set_result(device)
+            return future
+
+    monkeypatch.setattr(pool, "_idle", [])
+    monkeypatch.setattr(pool, "ProcessPoolExecutor", lambda *_, **__: Worker())
+    both = groups.devices(torch.device("cuda"))
+    assert [str(device) for device in both] == ["cuda:0", "cuda:1"]
+    # when five groups are trained
+    outcomes = pool.run(list("abcde"), both, None)
+    # then each trains once, the first two at a time on different GPUs
+    assert [group for group, _ in started] == list("abcde")
+    assert {device for _, device in started[:2]} == set(both) and outcomes == [device for _, device in started]
+    # and one that is named is used alone
+    assert groups.devices(torch.device("cuda:1")) == [torch.device("cuda:1")]
+
+
+def test_a_group_that_the_memory_does_not_hold_is_halved(tmp_path, monkeypatch):
+    # given a memory that holds two runs of a stack
+    runs, engine, tried = [DIGITS.but(seed=seed, epochs=1) for seed in range(5)], engines.engine, []
+
+    def small(runs, device, **how):
+        tried.append(len(runs))
+        if len(runs) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return engine(runs, device, **how)
+
+    monkeypatch.setattr(engines, "engine", small)
+    monkeypatch.setattr(rounds.groups, "cpu_count", lambda: 1)
+    # when a group of five is trained
+    with pytest.warns(UserWarning, match="no memory for 5 runs of mlp .* together: halved"):
+        table = sweep.sweep(runs, store=tmp_path, progress=False)
+    # then it is trained in parts, which the records name, and nothing is left of the group
+    assert tried == [5, 3, 2, 1, 2] and set(table["status"]) == {"done"}
+    assert [len(provenance["company"]) for provenance in table["provenance"]] == [2, 2, 1, 2, 2]
+    assert not list((tmp_path / "checkpoints").glob("*.runs"))
+    # and a single run for which there is no memory is an error
+    monkeypatch.setattr(engines, "engine", lambda *_, **__: small(range(3), None))
+    with pytest.raises(torch.OutOfMemoryError):
+        sweep.sweep([DIGITS.but(seed=9, epochs=1)], store=tmp_path, progress=False)
 
 
 def test_dask_with_a_killed_worker(tmp_path, undisturbed):
@@ -359,7 +409,7 @@ def faulty_workers(monkeypatch):
     """Have the local pool's workers die in training the groups of these keys."""
 
     def plant(keys, *, plain, name=signal.SIGSEGV.name):
-        monkeypatch.setattr(rounds, "cpu_count", lambda: 2)
+        monkeypatch.setattr(rounds.groups, "cpu_count", lambda: 2)
         monkeypatch.setattr(pool, "_idle", [])
         start = functools.partial(pool.ProcessPoolExecutor, initializer=fault, initargs=(keys, plain, name))
         monkeypatch.setattr(pool, "ProcessPoolExecutor", start)
@@ -396,7 +446,7 @@ def test_a_run_at_which_workers_always_die_is_the_only_one_that_fails(tmp_path, 
         np.testing.assert_allclose(table[name][companions], expected[name][companions], rtol=1e-3)
     # and the next call tries it again
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rounds, "cpu_count", lambda: 1)
+        patch.setattr(rounds.groups, "cpu_count", lambda: 1)
         assert set(sweep.sweep(grid(), store=tmp_path)["status"]) == {"done"}
     check_store(tmp_path, grid())
 
@@ -418,7 +468,7 @@ def test_a_checkpoint_of_a_process_that_damaged_itself_is_not_used(tmp_path, mon
     for part in tried:
         part.file("pt").touch()
     monkeypatch.setattr(pool, "run", lambda batch, *_: [pool.WorkerDied(cause)] * len(batch))
-    monkeypatch.setattr(rounds, "cpu_count", lambda: 2)
+    monkeypatch.setattr(rounds.groups, "cpu_count", lambda: 2)
     with pytest.warns(UserWarning, match="from its checkpoint" if kept else "from the start"):
         sweep.sweep([FACTORS, RESNET], store=tmp_path)
     assert [part.file("pt").exists() for part in tried] == [kept] * 2
@@ -430,7 +480,7 @@ def test_a_group_of_which_no_run_could_be_trained_keeps_its_checkpoint(tmp_path,
     group.register()
     group.file("pt").touch()
     monkeypatch.setattr(pool, "run", lambda batch, *_: [pool.WorkerDied("SIGKILL")] * len(batch))
-    monkeypatch.setattr(rounds, "cpu_count", lambda: 2)
+    monkeypatch.setattr(rounds.groups, "cpu_count", lambda: 2)
     with pytest.warns(sweep.FailedWarning):
         sweep.sweep([*grid()[3:6], RESNET], store=tmp_path)
     assert group.file("pt").exists() and group.file("runs").exists()
@@ -439,7 +489,7 @@ def test_a_group_of_which_no_run_could_be_trained_keeps_its_checkpoint(tmp_path,
 def test_a_group_that_killed_the_process_itself_is_left_to_a_worker_and_to_the_end(tmp_path, faulty_workers):
     # given a process that trained by itself, and died of it
     script = (
-        "import sys; sys.path.insert(0, sys.argv[2]); import test_sweep_grid as t; t.rounds.cpu_count = lambda: 1;"
+        "import sys; sys.path.insert(0, sys.argv[2]); import test_sweep_grid as t; t.groups.cpu_count = lambda: 1;"
         "t.fault([t.RESNET.key], True); t.sweep.sweep(t.grid(), store=sys.argv[1])"
     )
     runs = [sys.executable, "-c", script, str(tmp_path), str(paths.ROOT / "tests")]
@@ -448,7 +498,7 @@ def test_a_group_that_killed_the_process_itself_is_left_to_a_worker_and_to_the_e
     # when it is called again on one core
     faulty_workers([RESNET.key], plain=True)
     with pytest.MonkeyPatch.context() as patch, pytest.warns(sweep.FailedWarning):
-        patch.setattr(rounds, "cpu_count", lambda: 1)
+        patch.setattr(rounds.groups, "cpu_count", lambda: 1)
         table = sweep.sweep(grid(), store=tmp_path)
     # then it lives, and all others are filed
     assert list(table["status"]) == ["done"] * 6 + ["failed"]
@@ -487,7 +537,7 @@ def test_a_group_in_which_no_epoch_ends_is_noticed_once(tmp_path):
 
 
 def test_an_interrupt_stops_the_workers(tmp_path, monkeypatch):
-    monkeypatch.setattr(rounds, "cpu_count", lambda: 2)
+    monkeypatch.setattr(rounds.groups, "cpu_count", lambda: 2)
     runs = slow(10**6)
 
     def interrupted(*_):
@@ -659,7 +709,7 @@ TWENTY = optimizers(DIGITS.but(epochs=2, n_train=128), seeds=range(7))[:20]
 def twenty(tmp_path_factory) -> pandas.DataFrame:
     """Twenty runs of one network, trained in three stacks without any disturbance."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rounds, "cpu_count", lambda: 1)
+        patch.setattr(rounds.groups, "cpu_count", lambda: 1)
         table = sweep.sweep(TWENTY, store=tmp_path_factory.mktemp("twenty"))
     assert len({tuple(p["company"]) for p in table["provenance"]}) == 3
     return table
@@ -737,7 +787,7 @@ def test_a_budget_stops_in_time_and_the_next_call_goes_on(tmp_path, monkeypatch,
 
 def test_a_budget_stops_the_workers_of_the_local_pool(tmp_path, monkeypatch, undisturbed):
     runs, _, table = undisturbed
-    monkeypatch.setattr(rounds, "cpu_count", lambda: 2)
+    monkeypatch.setattr(rounds.groups, "cpu_count", lambda: 2)
     sweep.sweep([FACTORS, DIGITS], store=tmp_path / "other")  # so that the workers have started
     hours, began = [run.but(epochs=10_000_000) for run in runs], time.monotonic()
     result = sweep.sweep(hours, store=tmp_path / "hours", budget=3)
@@ -767,7 +817,7 @@ def test_timing_heeds_the_budget_too(tmp_path, monkeypatch):
             self.total.add_(0)
         return [(0.0, 0.0)]
 
-    monkeypatch.setattr(rounds, "cpu_count", lambda: 1)
+    monkeypatch.setattr(rounds.groups, "cpu_count", lambda: 1)
     monkeypatch.setattr(selfcheck, "passed", lambda *_: True)
     monkeypatch.setattr(engines.Loop, "epoch", slow)
     began = time.monotonic()
@@ -780,7 +830,7 @@ def test_a_worker_that_is_still_starting_when_time_is_up_is_not_waited_for(tmp_p
     starting.submit(time.sleep, 8)
     monkeypatch.setattr(pool, "_take", lambda data: starting)
     monkeypatch.setattr(pool, "_idle", [])
-    monkeypatch.setattr(rounds, "cpu_count", lambda: 2)
+    monkeypatch.setattr(rounds.groups, "cpu_count", lambda: 2)
     began = time.monotonic()
     assert set(sweep.sweep([FACTORS, DIGITS], store=tmp_path, budget=1)["status"]) == {"missing"}
     assert time.monotonic() - began < 1 + pool.LATE_SECONDS + 1.5
@@ -791,7 +841,7 @@ def test_a_worker_that_is_still_starting_when_time_is_up_is_not_waited_for(tmp_p
 
 
 def test_a_self_check_heeds_the_budget_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(rounds, "cpu_count", lambda: 1)
+    monkeypatch.setattr(rounds.groups, "cpu_count", lambda: 1)
     monkeypatch.setattr(selfcheck, "_passed", {})
     monkeypatch.setattr(selfcheck, "_pictures", lambda folder, made=selfcheck._pictures: time.sleep(1) or made(folder))
     began = time.monotonic()
@@ -831,7 +881,7 @@ def test_a_budget_too_short_for_an_epoch_trains_nothing(tmp_path, monkeypatch):
 def child(runs, store, log) -> None:
     """Sweep in a process that may be killed, with a checkpoint after every epoch."""
     torch.set_num_threads(1)
-    rounds.cpu_count, fitting.CHECKPOINT_SECONDS = lambda: 1, -1.0
+    rounds.groups.cpu_count, fitting.CHECKPOINT_SECONDS = lambda: 1, -1.0
     records.write = written = Written(records.write)
     sweep.sweep(runs, store=store, progress=False)
     log.write_text(json.dumps(written.keys))
@@ -944,7 +994,7 @@ def test_a_live_claim_is_waited_for_and_a_dead_one_expires(tmp_path, fork, monke
 def test_workers_stop_when_their_parent_is_killed(tmp_path):
     script = (
         "import sys; from lib.sweep import rounds, sweep; sys.path.insert(0, sys.argv[2]); import test_sweep_grid;"
-        "rounds.cpu_count = lambda: 2; sweep(test_sweep_grid.slow(10**6), store=sys.argv[1], progress=False)"
+        "rounds.groups.cpu_count = lambda: 2; sweep(test_sweep_grid.slow(10**6), store=sys.argv[1], progress=False)"
     )
     parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path), str(paths.ROOT / "tests")])
     while len(list(tmp_path.glob("checkpoints/*.progress"))) < 2 and parent.poll() is None:
@@ -1088,7 +1138,7 @@ def test_a_worker_that_died_while_it_was_idle_is_passed_over(tmp_path, monkeypat
         def shutdown(self, **_):
             pass
 
-    monkeypatch.setattr(rounds, "cpu_count", lambda: 2)
+    monkeypatch.setattr(rounds.groups, "cpu_count", lambda: 2)
     monkeypatch.setattr(pool, "_idle", [(str(paths.data()), time.monotonic(), Dead())])
     with warnings.catch_warnings(action="error"):
         check(sweep.sweep(grid()[:6], store=tmp_path), expected[:6])

@@ -150,7 +150,7 @@ def test_a_plan_needs_no_store_that_can_be_written_to(tmp_path, a_second_a_sampl
 
 
 def test_the_next_hour_buys_the_cheapest_groups(tmp_path, monkeypatch, a_second_a_sample):
-    monkeypatch.setattr(planning, "cpu_count", lambda: 2)
+    monkeypatch.setattr("lib.sweep.groups.cpu_count", lambda: 2)
     runs = [Run(width=5, epochs=1, n_train=n) for n in (1000, 3000, 3500, 3600, 3601)]
     summary = planning.summary({"all": runs, "long": runs[3:]}, store=tmp_path, device="cpu", progress=False)
     assert list(summary["next_hour"]) == [2, 0]  # 1000 + 3000 s of 2 × 3600
@@ -191,7 +191,7 @@ def test_a_measurement_takes_what_those_on_record_took_by_the_number_of_paramete
 
 
 def test_the_summary_counts_no_run_twice_and_splits_no_group(tmp_path, monkeypatch, a_second_a_sample):
-    monkeypatch.setattr(planning, "cpu_count", lambda: 2)
+    monkeypatch.setattr("lib.sweep.groups.cpu_count", lambda: 2)
     runs = [Run(width=5, epochs=1), Run(width=5, epochs=4)]
     grids = {"one": runs[:1], "both": runs, "twice": runs + runs, "none": []}
     table = planning.summary(grids, store=tmp_path, device="cpu", progress=False)
@@ -236,7 +236,7 @@ def test_the_committed_figures_are_drawn_from_their_grids_alone(monkeypatch):
 
 def test_the_days_of_figures_add_up(tmp_path, monkeypatch, capsys, a_second_a_sample):
     monkeypatch.setenv("SAM_RECORDS", str(tmp_path))
-    monkeypatch.setattr(planning, "cpu_count", lambda: 2)
+    monkeypatch.setattr("lib.sweep.groups.cpu_count", lambda: 2)
     assert main(["--plan", "--preset", "paper", "--device", "cpu"]) == 0
     out = capsys.readouterr().out
     assert "core_days" in out and "core_hours" not in out

@@ -25,7 +25,7 @@ ENGINES += [(Loop, model) for model in selfcheck.WIDTHS]
 def forgetful(monkeypatch):
     """Nothing is remembered from another test."""
     monkeypatch.setattr(selfcheck, "_passed", {})
-    monkeypatch.setattr(rounds, "cpu_count", lambda: 1)
+    monkeypatch.setattr(rounds.groups, "cpu_count", lambda: 1)
 
 
 @pytest.mark.parametrize(("engine", "model"), ENGINES)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from loky import cpu_count
 
 from lib.core import files, paths
 from lib.runs import Measurement, Run, parameter_count, records
@@ -58,6 +59,11 @@ class Group:
             replace(self, runs=(run,), measurements=tuple(m for m in self.measurements if m.run == run), plain=True)
             for run in self.runs
         ]
+
+    def halves(self) -> list["Group"]:
+        """Two groups of every other run, which share its second passes."""
+        parts = (self.runs[::2], self.runs[1::2])
+        return [replace(self, runs=p, measurements=tuple(m for m in self.measurements if m.run in p)) for p in parts]
 
     def file(self, ending: str) -> Path:
         """The group's file of work in progress with this ending."""
@@ -165,6 +171,19 @@ def _filed(store: str | Path | None) -> Iterator[Group]:
 def cost(run: Run) -> float:
     """Roughly the work of a run, in any unit: parameters × gradients × epochs."""
     return parameter_count.parameters(run) * (1 + (run.rho > 0)) * run.epochs
+
+
+def devices(device: torch.device) -> list[torch.device]:
+    """Where groups train side by side: on a CPU once for each core, for "cuda" on each GPU of this machine, for one
+    such as "cuda:1" there alone.
+
+    >>> devices(torch.device("cuda:1"))
+    [device(type='cuda', index=1)]
+    """
+    if device.type == "cpu":
+        return [device] * cpu_count()
+    several = torch.cuda.device_count() if device.index is None else 1
+    return [torch.device("cuda", i) for i in range(several)] if several > 1 else [device]
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:

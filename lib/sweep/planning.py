@@ -17,14 +17,13 @@ from pathlib import Path
 
 import pandas
 import torch
-from loky import cpu_count
 
 from lib import data
 from lib.data import augment
 from lib.runs import Measurement, Run, parameter_count, records, schema
 from lib.sweep import rates
 from lib.sweep.calibration import Rate, alike, calibrate, n_samples
-from lib.sweep.groups import Group, choose_device, cost, folder_of, gather, store_of, wanting
+from lib.sweep.groups import Group, choose_device, cost, devices, folder_of, gather, store_of, wanting
 
 
 def plan(
@@ -119,9 +118,9 @@ def summary(
 
     runs, and how many of them are cached (with a record), begun and missing; unmeasured, of how many measurements there
     is no record; training and measuring, the time still to spend on both, and their sum, core_hours on a CPU and
-    GPU_hours on a GPU: all in hours of one core, or of the GPU. On a CPU also hours, those of this machine with all its
-    cores to itself. next_hour: how many of the missing runs the next hour of this machine would buy, the cheapest
-    groups of all grids first. memory_GB, at the peak.
+    GPU_hours on a GPU: all in hours of one core, or of one GPU. Where there are several also hours, those of this
+    machine with all of them. next_hour: how many of the missing runs the next hour of this machine would buy, the
+    cheapest groups of all grids first. memory_GB, at the peak.
 
     Measurements of which no record tells the time are left out of it; see `plan`.
     """
@@ -130,7 +129,7 @@ def summary(
     together = list(dict.fromkeys(what for grid in grids.values() for what in grid))
     table = plan(together, store=store, device=device, progress=progress)
     index = dict(zip(together, table.index, strict=True))
-    processes = cpu_count() if device.type == "cpu" else 1
+    processes = len(devices(device))
     costs = table.drop_duplicates("key").groupby("group")["seconds"].sum().sort_values()
     bought = costs.index[(costs <= 3600) & (costs.cumsum() <= 3600 * processes)]
     parts = (table.loc[[index[what] for what in dict.fromkeys(grid)]] for grid in grids.values())
@@ -145,7 +144,7 @@ def _summarize(table: pandas.DataFrame, device: torch.device, processes: int, bo
     longest = parts.groupby(table["group"].fillna(table["key"])[parts.index].to_numpy()).sum().max()
     training, measuring = runs["seconds"].sum() / 3600, table["measuring"].sum() / 3600
     hours = {"core_hours" if device.type == "cpu" else "GPU_hours": training + measuring}
-    if device.type == "cpu":
+    if device.type == "cpu" or processes > 1:
         hours["hours"] = max((training + measuring) / processes, longest / 3600 if len(table) else 0.0)
     return {
         "runs": len(runs),

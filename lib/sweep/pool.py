@@ -58,13 +58,13 @@ class WorkerDied(Exception):
 
 def run(
     batch: Sequence[Group],
-    device: torch.device,
+    devices: Sequence[torch.device],
     deadline: float | None,
-    processes: int,
     tick: Callable[[], None] = lambda: None,
 ) -> list[str | Exception]:
-    """Have every group trained once by `lib.sweep.worker`, so many at a time; what became of each, in order: the
-    outcome of `work`, the error that stopped it, or WorkerDied.
+    """Have every group trained once by `lib.sweep.worker`, one at a time on each of the devices, of which a CPU may
+    stand there several times; what became of each, in order: the outcome of `work`, the error that stopped it, or
+    WorkerDied.
 
     tick: called now and then. Warns of a group in which no epoch ends for long. All workers are killed if this call is
     interrupted; what they have done is in their checkpoints. Those that are not yet at an epoch when time is up, as it
@@ -72,16 +72,19 @@ def run(
     """
     waiting, outcomes, watch, began = deque(enumerate(batch)), [None] * len(batch), _Watch(), time.time()
     busy: dict[concurrent.futures.Future, tuple[int, ProcessPoolExecutor]] = {}
+    free, used = list(devices), {}
     data = str(paths.data())  # a worker keeps the environment that it was started in
     try:
         while waiting or busy:
-            while waiting and len(busy) < processes:
+            while waiting and free:
                 i, group = waiting.popleft()
-                future, worker = _submit(data, work, group, device, deadline, os.getpid())
+                used[i] = free.pop(0)
+                future, worker = _submit(data, work, group, used[i], deadline, os.getpid())
                 busy[future] = i, worker
             ended = concurrent.futures.wait(busy, POLL_SECONDS, concurrent.futures.FIRST_COMPLETED).done
             for future in ended:
                 i, worker = busy.pop(future)
+                free.append(used[i])
                 outcomes[i] = _outcome(future)
                 if isinstance(outcomes[i], WorkerDied):
                     worker.shutdown()

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
-from loky import cpu_count
 
 from lib import data
 from lib.core import paths
@@ -133,7 +132,7 @@ def _contained(groups_: list[Group], deaths: list[WorkerDied], device, deadline,
     for group, death in zip(groups_, deaths, strict=True):
         if death.native:  # a damaged process may have written it
             group.file("pt").unlink(missing_ok=True)
-    return pool.run(groups_, device, deadline, 1, functools.partial(_poll, groups_, bar))
+    return pool.run(groups_, groups.devices(device)[:1], deadline, functools.partial(_poll, groups_, bar))
 
 
 def _weight(run: Run) -> float:
@@ -144,15 +143,15 @@ def _weight(run: Run) -> float:
 
 def _train(batch: list[Group], device, deadline, executor, bar: Progress) -> list:
     """Have every group trained once. What became of each: an outcome of `work`, or the error that stopped it."""
-    processes, tick = min(len(batch), cpu_count()) if device.type == "cpu" else 1, functools.partial(_poll, batch, bar)
+    devices, tick = groups.devices(device)[: len(batch)], functools.partial(_poll, batch, bar)
     if executor is not None:
         return _submitted(batch, device, deadline, executor, tick)
-    if processes > 1:
-        return pool.run(batch, device, deadline, processes, tick)
+    if len(devices) > 1:
+        return pool.run(batch, devices, deadline, tick)
     # Those at which a process died that trained them itself are left to the end, and to a process of their own.
     outcomes = {group: _attempt(group, device, deadline, tick) for group in batch if not _abandoned(group)}
     others = [group for group in batch if group not in outcomes]
-    outcomes |= zip(others, pool.run(others, device, deadline, 1, tick), strict=True)
+    outcomes |= zip(others, pool.run(others, devices, deadline, tick), strict=True)
     return [outcomes[group] for group in batch]
 
 

@@ -4,9 +4,11 @@ A claim is a lock on a file, which the kernel drops when its process dies, so th
 """
 
 import contextlib
+import gc
 import os
 import platform
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 
@@ -39,7 +41,7 @@ def work(
     in time.
 
     An engine that fails its self-check on this machine (`lib.sweep.selfcheck`) is not used: every run is then trained
-    by itself with the plainest one.
+    by itself with the plainest one. A group for which there is no memory on a GPU is halved.
 
     deadline: by `time.time()`; training stops, checkpointed, when there is no time for another epoch. A measurement
         that is under way then is given up; the weights that it needs stay.
@@ -57,8 +59,8 @@ def work(
     if not trusted:
         outcomes = [work(member, device, deadline, parent, tick) for member in group.members()]
         group.clear()
-        return next((outcome for outcome in (STOPPED, BUSY) if outcome in outcomes), DONE)
-    here = group.file("here")
+        return _worst(outcomes)
+    here, too_large = group.file("here"), False
     with contextlib.ExitStack() as claims:
         with records.writing(group.folder):
             try:
@@ -88,11 +90,28 @@ def work(
                 tick()
         except (fitting.Stopped, interruption.Interrupted):
             return STOPPED
+        except torch.OutOfMemoryError as error:
+            if len(group.runs) == 1:
+                raise
+            too_large = True
+            traceback.clear_frames(error.__traceback__)  # which hold the engine, and the memory
         finally:
             with contextlib.suppress(OSError):
                 here.unlink()
         group.clear()
-        return DONE
+    return _halved(group, device, deadline, parent, tick) if too_large else DONE
+
+
+def _halved(group: Group, device, deadline, parent, tick) -> str:
+    """Train a group that the memory does not hold as two."""
+    gc.collect()
+    torch.cuda.empty_cache()
+    warnings.warn(f"no memory for {len(group.runs)} runs of {group.description()} together: halved", stacklevel=3)
+    return _worst([work(half, device, deadline, parent, tick) for half in group.halves()])
+
+
+def _worst(outcomes: list[str]) -> str:
+    return next((outcome for outcome in (STOPPED, BUSY) if outcome in outcomes), DONE)
 
 
 def work_elsewhere(group: Group, device: torch.device, deadline: float | None) -> str:
