@@ -19,6 +19,8 @@ WIDTHS = {
     "mlp": (0.03, 0.1, 0.001),
     "resnet18": (1, 2, 5, 8),
     "resnet50": (1, 2),
+    "preact_resnet18": (1, 2, 5),
+    "preact_resnet34": (1,),
     "vgg11": (1, 2),
     "vit": (32, 16),
 }

@@ -8,7 +8,12 @@ from lib import data, models
 from lib.models import masking, vit
 from lib.runs import climbing
 
-HALVINGS = {"resnet18": 3, "resnet50": 5}  # of the sides of an image, up to the last norm
+HALVINGS = {
+    "resnet18": 3,
+    "resnet50": 5,
+    "preact_resnet18": 3,
+    "preact_resnet34": 3,
+}  # of the sides of an image, up to the last norm
 
 
 def check(run) -> None:

@@ -18,7 +18,7 @@ from lib.training import cuda_graph, perturbation
 from lib.training.batches import Batches, StreamedBatches
 from lib.training.schedule import climb_scale, learning_rate
 
-CONVOLUTIONAL = ("resnet18", "resnet50", "vgg11")
+CONVOLUTIONAL = ("resnet18", "resnet50", "preact_resnet18", "preact_resnet34", "vgg11")
 WIDE = 8  # filters from which on these are faster on a CPU, by a third or more, with channels last
 
 
