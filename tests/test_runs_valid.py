@@ -47,6 +47,7 @@ FIELDS = {  # the usual value first, which half of the runs have
     "linearize": ("none", "centered", "tangent"),
     "alpha": (1.0, 10.0),
     "n_validation": (0, 1, 100),
+    "norm_curve": (False, True),
     "label_noise": (0.0, 0.3),
 }
 CLIMBING = {  # the same, of which nine in ten have the usual value

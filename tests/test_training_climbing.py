@@ -186,6 +186,20 @@ def test_the_last_training_samples_are_held_out_and_evaluated(model):
     assert short["curves"].items() <= record["curves"].items() and short["final"].items() <= record["final"].items()
 
 
+@pytest.mark.parametrize("model", [{}, dict(model="preact_resnet18", width=1)], ids=str)
+def test_the_norm_of_the_weights_is_in_the_curves_if_asked_for(model):
+    run = Run(dataset="digits", width=0.04, epochs=2, batch_size=50, n_train=100, weight_decay=0.1).but(**model)
+    plain, normed = (
+        fitting.fit(engine := engines.engine([r], CPU))[0] | {"network": engine.network(0)}
+        for r in (run, run.but(norm_curve=True))
+    )
+    norms = normed["curves"].pop("weight_norm")
+    assert normed["curves"] == plain["curves"] and normed["final"] == plain["final"]
+    assert len(norms) == 2 and norms[0] != norms[1]
+    square = sum(p.double().square().sum().item() for p in normed["network"].parameters())
+    assert norms[1] == pytest.approx(square**0.5, rel=1e-6)
+
+
 def test_too_many_samples_held_out_are_refused():
     with pytest.raises(
         ValueError, match="n_validation = 1437: digits has 1437 training samples, of which at least one"
