@@ -8,6 +8,7 @@ from torch import nn
 
 from lib import data
 from lib.runs import Run, climbing
+from lib.sweep import calibration
 from lib.training import engines, fitting
 from lib.training.batches import Batches
 from lib.training.loop import Loop
@@ -243,6 +244,16 @@ def test_runs_that_climb_in_parts_train_together_and_those_that_switch_with_thei
     switching = [BASE.but(switch=0.5, optimizer=name, rho=rho) for name in ("sgd", "sam") for rho in (0.1, 0.2)]
     groups = engines.partition(switching, CPU)
     assert all(len({run.optimizer for run in group}) == 1 for group in groups)
+
+
+def test_a_plan_times_runs_that_switch_hold_samples_out_or_score_a_batch():
+    # given runs that are timed at another number of epochs, samples and kind of mask, then that is still a valid run
+    snip = dict(sparsity=0.5, pruner="snip", snip_samples=0)
+    for way in (dict(optimizer="sgd", switch=0.9), dict(parts=16, n_train=0, n_validation=400), snip):
+        run = BASE.but(**way)
+        (timed,) = calibration.alike([run])
+        assert climbing.climbs(timed, 0) and calibration.calibrate([timed], CPU).train > 0
+    assert calibration.n_samples(BASE.but(n_train=0, n_validation=400)) == (1037, 360)
 
 
 @pytest.mark.parametrize("way", WAYS)
