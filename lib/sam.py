@@ -5,7 +5,8 @@ One step at w with gradient g = ∇f(w), on one mini-batch (Section 2.1, equatio
     ε = ρ g / ‖g‖₂  (normalized)    or    ε = ρ g  (unnormalized, the variant of Theorems 7, 9 and 12)
     w ← base optimizer's step at w with the gradient ∇f(w + ε)
 
-The norm is one norm over all parameters. Weight decay belongs to the base optimizer and does not enter ε.
+The norm is one norm over all parameters. Weight decay belongs to the base optimizer and does not enter ε. `SAM.step`
+also splits the batch (m-SAM), climbs by another batch (n-SAM) and in several steps.
 """
 
 import contextlib
@@ -19,17 +20,21 @@ import torch
 
 
 class SAM(torch.optim.Optimizer):
-    """SAM around `base_optimizer(params, **base_options)`; `rho=0` is the base optimizer at its usual cost.
+    """SAM around `base_optimizer(params, **kwargs)`; `rho=0` is the base optimizer at its usual cost.
 
     params: what any torch optimizer takes; a group may set its own `rho` or `normalized`.
     rho: the radius ρ ≥ 0, in units of the weights if normalized, else a multiple of the gradient.
+    clip: scale an unnormalized ε down to length ρ where it is longer.
+    steps, step_size: K ascent steps of size s, by default ρ/K, of which each climbs by the gradient at the point where
+        the one before it arrived: ε ← Π(ε + s·g(w + ε)/‖g(w + ε)‖), projected to ‖ε‖ ≤ ρ; unnormalized without /‖g‖,
+        and without Π unless `clip`.
     model: if given, the buffers that its pass at w changes, such as running statistics, are left alone in the pass at
         w + ε, so that they are what the base optimizer alone would have gathered at the same weights.
 
     Where the base maximizes f, the step is that of minimizing −f. A checkpoint is one of the base optimizer, with `rho`
     and `normalized` in its groups; one without them, from the base alone, keeps those given here.
-    Raises ValueError for a rho that is negative or not finite, and for a base optimizer with an option `rho` or
-    `normalized` of its own (Adadelta) or whose step needs a closure (LBFGS); TypeError when `step` gets no closure.
+    Raises ValueError for an option out of range, and for a base optimizer with an option `rho` or `normalized` of its
+    own (Adadelta) or whose step needs a closure (LBFGS); TypeError when `step` gets no closure.
 
     >>> model = torch.nn.Linear(2, 1)
     >>> optimizer = SAM(model.parameters(), torch.optim.SGD, rho=0.05, lr=0.1, model=model)
@@ -42,12 +47,15 @@ class SAM(torch.optim.Optimizer):
     True
     """
 
-    def __init__(self, params, base_optimizer, *, rho, normalized=True, model=None, **base_options):
+    def __init__(
+        self, params, base_optimizer, *, rho, normalized=True, clip=False, steps=1, step_size=None, model=None, **kwargs
+    ):
         _check_rho(rho)
+        _check_steps(steps, step_size)
         own = dict(rho=float(rho), normalized=bool(normalized))
         super().__init__(params, own)
-        self._model = model
-        self.base_optimizer = base_optimizer(self.param_groups, **base_options)
+        self.clip, self.steps, self.step_size, self._model = clip, steps, step_size, model
+        self.base_optimizer = base_optimizer(self.param_groups, **kwargs)
         _check_base(self.base_optimizer, own)
         self.defaults = {**self.base_optimizer.defaults, **own}
         self._adopt()
@@ -67,7 +75,7 @@ class SAM(torch.optim.Optimizer):
         self._adopt()
 
     def __getstate__(self):
-        own = {name: self.__dict__[name] for name in ("base_optimizer", "_model")}
+        own = {name: self.__dict__[name] for name in ("base_optimizer", "_model", "clip", "steps", "step_size")}
         return super().__getstate__() | own  # torch's keeps its own attributes only, in a copy or a pickle
 
     def __setstate__(self, state):
@@ -81,13 +89,17 @@ class SAM(torch.optim.Optimizer):
         self.base_optimizer.load_state_dict(state_dict)  # knows the options that an older checkpoint lacks
         self._adopt()
 
-    def step(self, closure=None, *, scaler=None):
+    def step(self, closure=None, *, ascent=None, steps=None, scaler=None):
         """One step; `closure` zeroes the gradients, calls backward and returns the loss. Returns the loss at w.
 
         The closure is called at w and, where some ρ > 0, again at w + ε. w is restored exactly, also when
         the second call raises. A sequence of closures, one for each part of the batch, makes the step one of m-SAM:
         every part climbs by its own gradient, and the base optimizer gets the mean of the gradients at these points.
         The loss returned is the mean of the parts' losses at w.
+
+        ascent: what leaves the gradients to climb by in place of `closure`, which is then called at w + ε only: a
+        closure of another batch (n-SAM), or anything that sets `grad`; a sequence if `closure` is one. The loss
+        returned is then its own. Where no ρ > 0 it is not called. steps: in place of the optimizer's.
 
         scaler: a `torch.amp.GradScaler` by which the closure scales what it calls backward on. ε is then of unscaled
         gradients. The scaler steps the base optimizer, so that it unscales what that gets, and skips the step if a
@@ -98,71 +110,96 @@ class SAM(torch.optim.Optimizer):
                 "SAM.step needs a closure that zeroes the gradients, calls backward and returns the loss: "
                 "it evaluates the gradient twice. With a GradScaler: optimizer.step(closure, scaler=scaler)"
             )
+        steps = self.steps if steps is None else steps
+        _check_steps(steps)
         if callable(closure):
-            loss = self._gradient(closure, scaler)
+            loss = self._gradient(closure, ascent, steps, scaler)
         else:
-            loss = self._mean_gradient(list(closure), scaler)
+            loss = self._mean_gradient(list(closure), ascent, steps, scaler)
         if scaler is None:
             self.base_optimizer.step()
         else:
             scaler.step(self.base_optimizer)
         return loss
 
-    def _gradient(self, closure, scaler):
+    def _gradient(self, closure, ascent, steps, scaler):
         """Leave the gradient at w + ε in the parameters; return the loss at w."""
         closure = torch.enable_grad()(closure)
         if not any(group["rho"] > 0 for group in self.param_groups):
             return closure()
+        climb = closure if ascent is None else torch.enable_grad()(ascent)
         before = _buffers(self._model)
-        loss = closure()
+        loss = climb()
         after = _buffers(self._model).items()  # a norm layer changes its running_… without counting it
         moving = {at: new[2] for at, new in after if at[1].startswith("running_") or before.get(at) != new}
         moved = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
         if scaler is not None and not gradient_norm([p.grad for p, _ in moved]).isfinite():
             return loss  # the scaler finds this gradient and skips the step
         scale = 1.0 if scaler is None else scaler.get_scale()
-        with self._perturbed(moved, scale), _kept(moving):
+        with _restored([p for p, _ in moved]) as saved, _kept(moving):
+            offsets = self._ascend(moved, None, saved, steps, scale)
+            for _ in range(steps - 1):
+                climb()
+                offsets = self._ascend(moved, offsets, saved, steps, scale)
             closure()
         return loss
 
-    def _mean_gradient(self, closures, scaler):
+    def _mean_gradient(self, closures, ascents, steps, scaler):
         if not closures:
             raise ValueError("SAM.step got no closure: it needs one for each part of the batch, at least one")
+        ascents = [None] * len(closures) if ascents is None else list(ascents)
+        if len(ascents) != len(closures):
+            raise ValueError(f"ascent: {len(ascents)} closures for {len(closures)} parts of the batch; each needs one")
         total, sums = 0, {}
-        for closure in closures:
-            total = total + self._gradient(closure, scaler).detach()
+        for closure, ascent in zip(closures, ascents, strict=True):
+            total = total + self._gradient(closure, ascent, steps, scaler).detach()
             for p in (p for group in self.param_groups for p in group["params"] if p.grad is not None):
                 sums[p] = sums[p] + p.grad if p in sums else p.grad.clone()
         for p, g in sums.items():
             p.grad = g / len(closures)
         return total / len(closures)
 
-    @contextlib.contextmanager
-    def _perturbed(self, moved, scale):
-        """Within this context the parameters are w + ε; afterwards they are w to the last bit."""
-        parameters = [p for p, _ in moved]
-        saved = [p.detach().clone() for p in parameters]
+    @torch.no_grad()
+    def _ascend(self, moved, offsets, saved, steps, scale):
+        """Take one ascent step from w + ε, or from w if `offsets` is None, and return the new offsets ε."""
+        gradients = [_wide(torch.zeros_like(p) if p.grad is None else p.grad) for p, _ in moved]
+        units, norm, _ = _in_range(gradients)
+        inverse = torch.where(norm > 0, 1 / norm, 0) if moved else norm
+        climbs = []
+        every = zip(moved, gradients, units, strict=True)
+        for _, members in itertools.groupby(every, key=lambda one: (one[1].device, one[0][0].dtype, id(one[0][1]))):
+            pairs, gradients, units = zip(*members, strict=True)
+            group = pairs[0][1]
+            size = group["rho"] / steps if steps == 1 or self.step_size is None else self.step_size
+            if group.get("maximize") or getattr(self.base_optimizer, "maximize", False):
+                size = -size
+            if group["normalized"]:
+                climbs += torch._foreach_mul(units, (size * inverse).to(units[0].device, units[0].dtype))
+            else:
+                climbs += torch._foreach_mul(gradients, size / scale)
+        if offsets is not None:
+            climbs = torch._foreach_add(offsets, climbs)
+            torch._foreach_copy_([p for p, _ in moved], saved)
+        # In the ball Σ ‖ε_k/ρ_k‖² ≤ 1 over the groups k that have one: ‖ε‖ ≤ ρ where all have the same ρ.
+        ball = [group["rho"] * (steps > 1 if group["normalized"] else self.clip) for _, group in moved]
+        if any(ball):
+            shrink = (1 / gradient_norm([e / rho for e, rho in zip(climbs, ball, strict=True) if rho])).clamp(max=1)
+            climbs = [e * shrink.to(e) if rho else e for e, rho in zip(climbs, ball, strict=True)]
+        if moved:
+            torch._foreach_add_([p for p, _ in moved], climbs)
+        return climbs
+
+
+@contextlib.contextmanager
+def _restored(parameters):
+    """Gives copies of the parameters, to which they are reset to the last bit afterwards."""
+    saved = [p.detach().clone() for p in parameters]
+    try:
+        yield saved
+    finally:
         with torch.no_grad():
-            gradients = [_wide(p.grad) for p in parameters]
-            units, norm, _ = _in_range(gradients)
-            inverse = torch.where(norm > 0, 1 / norm, 0) if moved else norm
-            every = zip(moved, gradients, units, strict=True)
-            for _, members in itertools.groupby(every, key=lambda one: (one[1].device, one[0][0].dtype, id(one[0][1]))):
-                pairs, gradients, units = zip(*members, strict=True)
-                group = pairs[0][1]
-                maximize = group.get("maximize") or getattr(self.base_optimizer, "maximize", False)
-                rho = -group["rho"] if maximize else group["rho"]
-                if group["normalized"]:
-                    climb = torch._foreach_mul(units, (rho * inverse).to(units[0].device, units[0].dtype))
-                else:
-                    climb = torch._foreach_mul(gradients, rho / scale)
-                torch._foreach_add_([p for p, _ in pairs], climb)
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                if moved:
-                    torch._foreach_copy_(parameters, saved)
+            if saved:
+                torch._foreach_copy_(parameters, saved)
 
 
 def gradient_norm(gradients: list[torch.Tensor]) -> torch.Tensor:
@@ -248,6 +285,13 @@ def _check_base(base, own):
             f"{name}.step needs a {needed[0]}, for it evaluates the loss itself: "
             "SAM can only be around an optimizer that steps by the gradient it is given"
         )
+
+
+def _check_steps(steps, step_size=None):
+    if not (isinstance(steps, numbers.Integral) and steps >= 1):
+        raise ValueError(f"steps = {steps!r}: SAM takes a whole number of ascent steps, 1 or more")
+    if step_size is not None and not (isinstance(step_size, numbers.Real) and 0 < step_size < math.inf):
+        raise ValueError(f"step_size = {step_size!r}: the size of an ascent step must be a positive number, or None")
 
 
 def _check_rho(rho):

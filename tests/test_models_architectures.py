@@ -19,6 +19,8 @@ SMALLEST = [
     ("mlp", 0.04),
     ("resnet18", 2),
     ("resnet50", 2),
+    ("preact_resnet18", 2),
+    ("preact_resnet34", 2),
     ("vgg11", 2),
     ("vit", 32),
 ]
@@ -202,6 +204,60 @@ def test_the_patch_of_a_vit_may_be_given():
     assert model.conv_proj.weight.shape == (32, 3, 8, 8) and model.encoder.pos_embedding.shape == (1, 17, 32)
     with pytest.raises(ValueError, match=r"patch = 5: cannot tile images of 32×32; 1, 2, 4, 8, 16, 32 can"):
         models.build("vit", width=32, in_shape=CIFAR, classes=10, seed=0, patch=5)
+
+
+@pytest.mark.parametrize(("name", "depths"), [("preact_resnet18", (2, 2, 2, 2)), ("preact_resnet34", (3, 4, 6, 3))])
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_a_preactivation_resnet_is_what_its_equations_say(name, depths, norm):
+    # given its parameters in the order of the forward pass, when the equations are applied one by one, then these are
+    # its outputs, in training mode (batch statistics; width/2 groups), and no parameter is left over
+    width, f = 4, nn.functional
+    model = models.build(name, width=width, in_shape=CIFAR, classes=10, seed=1, norm=norm).double().train()
+    with torch.no_grad():
+        for p in model.parameters():  # norms and biases start at 1 and 0
+            p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0)))
+    left, x = dict(model.named_parameters()), torch.randn(6, *CIFAR, dtype=torch.float64)
+
+    def norm_relu(x, at):
+        weight, bias = left.pop(f"{at}.weight"), left.pop(f"{at}.bias")
+        if norm == "batch":
+            return f.relu(f.batch_norm(x, None, None, weight, bias, training=True))
+        return f.relu(f.group_norm(x, width // 2, weight, bias))
+
+    z, block = f.conv2d(x, left.pop("0.weight"), padding=1), 0
+    for stage, depth in enumerate(depths):
+        for i in range(depth):
+            block += 1
+            stride = 2 if stage and not i else 1
+            a = norm_relu(z, f"{block}.norm1")
+            resized = f"{block}.shortcut.weight" in left
+            assert resized == (stride == 2)  # stage 0 starts with as many filters as the stem has
+            shortcut = f.conv2d(a, left.pop(f"{block}.shortcut.weight"), stride=stride) if resized else z
+            inner = norm_relu(
+                f.conv2d(a, left.pop(f"{block}.conv1.weight"), stride=stride, padding=1), f"{block}.norm2"
+            )
+            z = shortcut + f.conv2d(inner, left.pop(f"{block}.conv2.weight"), padding=1)
+    pooled = norm_relu(z, str(block + 1)).mean((2, 3))
+    linear = next(at for at in left if at.endswith("bias")).removesuffix("bias")
+    expected = f.linear(pooled, left.pop(linear + "weight"), left.pop(linear + "bias"))
+    torch.testing.assert_close(model(x), expected)
+    assert not left and z.shape[1:] == (8 * width, 4, 4)
+
+
+def test_a_preactivation_resnet_starts_as_released():
+    # convolutions of He's normal by fan-out, norms 1 and 0, no bias at the output, whose weights are torch's
+    model = models.build("preact_resnet18", width=16, in_shape=CIFAR, classes=10, seed=0)
+    for m in model.modules():
+        if isinstance(m, nn.Conv2d):
+            fan_out = m.out_channels * m.kernel_size[0] ** 2
+            size = m.weight.numel()
+            assert m.bias is None
+            assert abs(m.weight.std().item() * (fan_out / 2) ** 0.5 - 1) < 5 / (2 * size) ** 0.5  # five deviations
+    assert not model[-1].bias.any() and model[-1].weight.abs().max() <= 128**-0.5
+    # The convolutions of resnet18, whose norms have 2 · 1200 numbers; here 2 · (64 + 112 + 224 + 448 + 128).
+    assert models.count_parameters(model) == 701_466 - 2 * 1200 + 2 * 976
+    with pytest.raises(ValueError, match="norm = 'layer': must be one of batch, group"):
+        models.build("preact_resnet18", width=4, in_shape=CIFAR, classes=10, seed=0, norm="layer")
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])

@@ -46,6 +46,17 @@ DEFAULTS = {
     "snip_samples": 1000,
     "label_noise": 0.0,
     "strict_threshold": False,
+    "ascent_steps": 1,
+    "ascent_step": 0.0,
+    "ascent_batch": "same",
+    "perturbation": "gradient",
+    "clip": False,
+    "rho_schedule": "constant",
+    "switch": 0.0,
+    "decay_in_ascent": False,
+    "batch_norm_passes": "first",
+    "n_validation": 0,
+    "norm_curve": False,
 }
 
 OTHERS = {
@@ -75,11 +86,31 @@ OTHERS = {
     "label_noise": 0.2,
     "snip_samples": 0,
     "strict_threshold": True,
+    "ascent_steps": 3,
+    "ascent_step": 0.1,
+    "ascent_batch": "other",
+    "perturbation": "random",
+    "clip": True,
+    "rho_schedule": "lr",
+    "switch": 0.5,
+    "decay_in_ascent": True,
+    "batch_norm_passes": "all",
+    "n_validation": 100,
+    "norm_curve": True,
 }
 NEEDS = {
     "norm": {"model": "resnet18"},
     "pruner": {"sparsity": 0.5},
     "parts": {"optimizer": "sam"},
+    "ascent_steps": {"optimizer": "sam"},
+    "ascent_step": {"optimizer": "sam", "ascent_steps": 2},
+    "ascent_batch": {"optimizer": "sam"},
+    "perturbation": {"optimizer": "sam"},
+    "clip": {"optimizer": "sam", "normalized": False},
+    "rho_schedule": {"optimizer": "sam"},
+    "switch": {"rho": 0.1, "optimizer": "sam"},
+    "decay_in_ascent": {"optimizer": "sam", "weight_decay": 0.1},
+    "batch_norm_passes": {"optimizer": "sam", "model": "resnet18"},
     "snip_samples": {"sparsity": 0.5, "pruner": "snip"},
 }  # fields that only some runs may change
 
@@ -159,7 +190,7 @@ def test_one_value_is_one_run_whatever_its_type(name, one, same):
 
 
 def test_a_record_gives_the_run_back():
-    run = Run(**OTHERS, rho=0.1)
+    run = Run(**OTHERS | dict(perturbation="gradient", norm="batch", rho=0.1))
     stored = json.loads(json.dumps(run.as_dict()))
     assert Run.from_dict(stored) == run and Run.from_dict(stored).key == run.key
 

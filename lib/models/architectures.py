@@ -7,6 +7,7 @@
 | mlp | LeNet-300-100: two hidden ReLU layers (Appendix A) | factor on 300 and 100 | initialization |
 | resnet18 | `lib.models.resnet` | filters of the first stage | norm, initialization |
 | resnet50 | `lib.models.resnet` | filters of the first stage | norm |
+| preact_resnet18, preact_resnet34 | `lib.models.preact_resnet` | filters of the first stage | norm |
 | vgg11 | `lib.models.vgg` | filters of the first convolution | batch_norm |
 | vit | `lib.models.vit` | the hidden dimension, a multiple of 32 | patch |
 """
@@ -19,7 +20,7 @@ import torch
 from torch import nn
 
 from lib.core.seeds import derive, seeded
-from lib.models import resnet, vgg, vit
+from lib.models import preact_resnet, resnet, vgg, vit
 
 
 def layer_sizes(name: str, width: float, in_shape: Sequence[int], classes: int) -> list[int]:
@@ -59,6 +60,8 @@ _BUILDERS = {
     "mlp": _mlp,
     "resnet18": resnet.resnet18,
     "resnet50": resnet.resnet50,
+    "preact_resnet18": preact_resnet.preact_resnet18,
+    "preact_resnet34": preact_resnet.preact_resnet34,
     "vgg11": vgg.vgg11,
     "vit": vit.vit,
 }
@@ -67,6 +70,8 @@ OPTIONS = {
     "mlp": ("initialization",),
     "resnet18": ("norm", "initialization"),
     "resnet50": ("norm",),
+    "preact_resnet18": ("norm",),
+    "preact_resnet34": ("norm",),
     "vgg11": ("batch_norm",),
     "vit": ("patch",),
 }

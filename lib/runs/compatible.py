@@ -6,13 +6,20 @@ from collections.abc import Sequence
 
 from lib import data, models
 from lib.models import masking, vit
+from lib.runs import climbing
 
-HALVINGS = {"resnet18": 3, "resnet50": 5}  # of the sides of an image, up to the last norm
+HALVINGS = {
+    "resnet18": 3,
+    "resnet50": 5,
+    "preact_resnet18": 3,
+    "preact_resnet34": 3,
+}  # of the sides of an image, up to the last norm
 
 
 def check(run) -> None:
     """Raise ValueError for a run whose fields do not go together."""
-    _check_loss_and_parts(run)
+    _check_loss(run)
+    climbing.check(run)
     _check_pruning(run)
     _check_options(run)
     _check_linearization(run)
@@ -25,17 +32,24 @@ def check_data(run, samples: int, in_shape: Sequence[int]) -> None:
     """Raise ValueError unless the run can be trained on so many samples of that shape C×H×W."""
     if run.n_train > samples:
         raise ValueError(f"n_train = {run.n_train}: {run.dataset} has {samples} training samples")
+    if run.n_validation > samples - max(run.n_train, 1):
+        raise ValueError(
+            f"n_validation = {run.n_validation}: {run.dataset} has {samples} training samples, of which "
+            f"{run.n_train or 'at least one'} must be left to train on"
+        )
     if run.model == "vit":
         vit.check_patch(run.patch, in_shape)
-    n = run.n_train or samples
-    least = min(run.batch_size, n % run.batch_size or run.batch_size, n)
+    n = run.n_train or samples - run.n_validation
+    least = max(min(run.batch_size, n % run.batch_size or run.batch_size, n) // run.parts, 1)
+    if run.norm == "group" and run.n_validation == 1:
+        least = 1
     if least > 1 or run.model not in HALVINGS:
         return
     stem, last = (math.prod(-(-side // 2**k) for side in in_shape[1:]) for k in (_stem(run), HALVINGS[run.model]))
     if (last if run.norm == "batch" else stem * run.width) == 1:
         raise ValueError(
-            f"batch_size = {run.batch_size}: leaves a batch of a single sample of {n}, of which a {run.norm} norm sees "
-            "one pixel, and one value cannot be normalized"
+            f"batch_size = {run.batch_size}: leaves a batch, or a part of one, of a single sample of {n}, of which a "
+            f"{run.norm} norm sees one pixel, and one value cannot be normalized"
         )
 
 
@@ -43,13 +57,9 @@ def _stem(run) -> int:
     return 2 if run.model == "resnet50" else 0
 
 
-def _check_loss_and_parts(run) -> None:
+def _check_loss(run) -> None:
     if data.regression(run.dataset) and run.loss == "cross_entropy":
         raise ValueError(f"loss = {run.loss!r}: the targets of {run.dataset!r} are vectors; take 'squared' or 'mse'")
-    if run.optimizer == "sgd" and run.parts > 1:
-        raise ValueError(f"parts = {run.parts!r}: only SAM climbs; it must be 1 for optimizer 'sgd'")
-    if run.batch_size % run.parts:
-        raise ValueError(f"parts = {run.parts!r}: must divide batch_size = {run.batch_size}")
 
 
 def _check_pruning(run) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 from lib import data, models
 from lib.core import losses
 from lib.models import linearize, masking, pruning, resnet
-from lib.runs import compatible
+from lib.runs import climbing, compatible
 
 OPTIMIZERS = ("sgd", "sam")
 SCHEDULES = ("constant", "inverse", "step", "three_steps", "cosine", "warmup_cosine")
@@ -51,6 +51,11 @@ class Run:
     initialization: "default", that of each model, or "lecun", LeCun normal weights and biases 0 (`lib.models.build`).
     parts: into how many parts SAM splits a batch; each climbs by its own gradient, and the gradients at these points
         are averaged: m-SAM with m = batch_size/parts.
+    ascent_steps, ascent_step, ascent_batch, perturbation, clip, rho_schedule, switch, decay_in_ascent,
+        batch_norm_passes: how SAM climbs, and when (`lib.runs.climbing`).
+    n_validation: the last so many training samples are held out, and evaluated as the test set is.
+    norm_curve: whether the curves also have `weight_norm`, ‖w‖₂ of all parameters after each epoch, with which
+        train_loss + ½·weight_decay·‖w‖² is the objective that is trained on.
     norm: "batch" or "group", of a network that has norms to choose, a resnet (`lib.models.resnet`).
     batch_norm: whether a vgg11 has batch norms; it has none by default, as Appendix C linearizes it (`lib.models.vgg`).
     patch: the side of the patches of a vit in pixels, which must tile the images (`lib.models.vit`).
@@ -102,6 +107,17 @@ class Run:
     initialization: str = "default"
     parts: int = 1
     label_noise: float = 0.0
+    ascent_steps: int = 1
+    ascent_step: float = 0.0
+    ascent_batch: str = "same"
+    perturbation: str = "gradient"
+    clip: bool = False
+    rho_schedule: str = "constant"
+    switch: float = 0.0
+    decay_in_ascent: bool = False
+    batch_norm_passes: str = "first"
+    n_validation: int = 0
+    norm_curve: bool = False
     digest: str = ""
     recipe: int = 1
 
@@ -120,8 +136,6 @@ class Run:
             raise ValueError(f"label_noise = {self.label_noise!r}: must be in [0, 1]")
         if not self.lr > 0:
             raise ValueError(f"lr = {self.lr!r}: must be more than 0")
-        if self.optimizer == "sgd" and self.rho:
-            raise ValueError(f"rho = {self.rho!r}: must be 0 for optimizer 'sgd', or take optimizer 'sam'")
         if not self.sparsity < 1:
             raise ValueError(f"sparsity = {self.sparsity!r}: must be in [0, 1)")
         if not self.alpha > 0:
@@ -196,6 +210,7 @@ _CHOICES = {
     "norm": resnet.NORMS,
     "linearize": linearize.FORMS,
     "initialization": models.INITIALIZATIONS,
+    **climbing.CHOICES,
     "recipe": (1,),
 }
 _LEAST = {
@@ -213,6 +228,8 @@ _LEAST = {
     "patch": 1,
     "parts": 1,
     "label_noise": 0,
+    **climbing.LEAST,
+    "n_validation": 0,
 }
 
 

@@ -143,7 +143,8 @@ def _check_executor(executor) -> None:
         )
 
 
-FINAL = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "test_accuracy_even", "test_accuracy_odd")
+FINAL = tuple(f"{split}_{name}" for split in ("train", "test", "validation") for name in ("loss", "accuracy"))
+FINAL = (*FINAL, "test_accuracy_even", "test_accuracy_odd")
 COLUMNS = (*Run().as_dict(), "key", "status", *FINAL, "curves", "provenance")
 
 

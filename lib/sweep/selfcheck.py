@@ -35,6 +35,7 @@ FLOOR = 1e-6  # of ‖w‖: rounding, which is all there is where the gradient v
 PASSED = "passed"
 SAMPLES, SHAPE = 16, (3, 16, 16)
 WIDTHS = {"linear2": 4, "two_layer": 16, "mlp": 0.05, "resnet18": 8, "resnet50": 8, "vgg11": 8, "vit": 32}
+WIDTHS |= {"preact_resnet18": 8, "preact_resnet34": 8}
 GROUPED_WIDTH = 2
 
 _passed: dict[str, bool] = {}  # what this process has found out already, whatever the folder

@@ -22,7 +22,8 @@ EVALUATION_BATCH = 2000
 class Batches:
     """A run's data on a device: standardized once, or padded once and augmented a batch at a time.
 
-    train, test: pairs of inputs and labels (or regression targets), in the run's precision. digest: of the data.
+    train, test, validation: pairs of inputs and labels (or regression targets), in the run's precision; validation is
+        the last `n_validation` training samples as they are, without label noise. digest: of the data.
     Raises DataUnavailable where they are not those of the run's digest.
     """
 
@@ -31,6 +32,7 @@ class Batches:
         n = self._describe(run, device, train, tuple(train.x.shape[1:]))
         self.augmented = data.augmented(run.dataset)
         self.test = self._place(test.x), self._targets(test.y)
+        self.validation = self._place(train.x[self.held_out]), self._targets(train.y[self.held_out])
         if self.augmented:
             self.padded, self._raw = augment.pad(train.x[:n].to(device)), train.x[:n]
             self.train = None, self._training_targets(train.y[:n])
@@ -46,8 +48,9 @@ class Batches:
                 f"{run.dataset}: holds other data (digest {self.digest}) than the run is of ({run.digest}); leave the "
                 "run's digest empty to train on what is there"
             )
-        n = run.n_train or len(train.y)
         compatible.check_data(run, len(train.y), in_shape)
+        n = run.n_train or len(train.y) - run.n_validation
+        self.held_out = slice(len(train.y) - run.n_validation, len(train.y))
         self.n, self.classes, self.in_shape = n, train.classes, in_shape
         self.steps_per_epoch = -(-n // run.batch_size)
         return n
@@ -92,13 +95,13 @@ class Batches:
         y = self.train[1].cpu()
         return torch.cat([(y == label).nonzero().flatten()[: count // self.classes] for label in range(self.classes)])
 
-    def epoch(self, seed: int, epoch: int):
-        """Yield the batches (x, y) of an epoch in the order, and with the augmentation, of `seed`."""
+    def epoch(self, seed: int, epoch: int, first: int = 0):
+        """Yield the batches (x, y) of an epoch from number `first`, in the order, and augmented, as `seed` has them."""
         order = self.order(seed, epoch)
         if self.augmented:
             draws = augment.draw(self.n, generator(seed, "augmentation", epoch))
             offsets, flips = (d.to(self.device) for d in draws)
-        for start in range(0, self.n, self.run.batch_size):
+        for start in range(first * self.run.batch_size, self.n, self.run.batch_size):
             index = order[start : start + self.run.batch_size]
             if self.augmented:
                 batch = slice(start, start + len(index))
@@ -107,13 +110,17 @@ class Batches:
                 x = self.train[0][index]
             yield x, self.train[1][index]
 
+    def before(self, seed: int, epoch: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The last batch of the epoch before, None before the first."""
+        return next(self.epoch(seed, epoch - 1, first=self.steps_per_epoch - 1)) if epoch else None
+
     def order(self, seed: int, epoch: int) -> torch.Tensor:
         """The permutation of the training samples in which `seed` sees them in `epoch`."""
         return torch.randperm(self.n, generator=generator(seed, "order", epoch)).to(self.device)
 
     def chunks(self, split: str):
         """Yield the samples of a split as they are evaluated: in order, not augmented."""
-        x, y = self.test if split == "test" else self.train
+        x, y = getattr(self, split)
         for start in range(0, len(y), EVALUATION_BATCH):
             part = slice(start, start + EVALUATION_BATCH)
             yield (self._place(self._raw[part]) if x is None else x[part]), y[part]
@@ -131,21 +138,24 @@ class StreamedBatches(Batches):
         train, test = self.images["train"], self.images["test"]
         n = self._describe(run, device, train, streaming.SHAPE)
         self.train, self.test = (None, self._training_targets(train.y[:n])), (None, self._targets(test.y))
+        self.validation = None, self._targets(train.y[self.held_out])
         self.processes = streaming.workers(device) if processes is None else processes
 
     def _evaluated(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return next(self._stream("train", [index])), self.train[1][index.to(self.device)]
 
-    def epoch(self, seed: int, epoch: int):
-        batches = self.order(seed, epoch).split(self.run.batch_size)
+    def epoch(self, seed: int, epoch: int, first: int = 0):
+        batches = self.order(seed, epoch).split(self.run.batch_size)[first:]
         images = self._stream("train", batches, seed=seed, epoch=epoch)
         yield from zip(images, (self.train[1][index] for index in batches), strict=True)
 
     def chunks(self, split: str):
-        y = (self.test if split == "test" else self.train)[1]
+        y = getattr(self, split)[1]
         # As many as to train on: EVALUATION_BATCH images of this size, with their activations, fill most GPUs.
-        batches = torch.arange(len(y)).split(self.run.batch_size)
-        yield from zip(self._stream(split, batches), y.split(self.run.batch_size), strict=True)
+        start = self.held_out.start if split == "validation" else 0
+        batches = torch.arange(start, start + len(y)).split(self.run.batch_size)
+        images = self._stream("test" if split == "test" else "train", batches)
+        yield from zip(images, y.split(self.run.batch_size), strict=True)
 
     def _stream(self, split: str, batches: Sequence[torch.Tensor], **drawn: int):
         for x in streaming.stream(self.images[split], batches, self.device, processes=self.processes, **drawn):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from lib import data
-from lib.runs import Run, parameter_count
+from lib.runs import Run, climbing, parameter_count
 from lib.training.grouped import Grouped
 from lib.training.loop import Loop, PlainLoop
 from lib.training.stack import Stack
@@ -20,6 +20,7 @@ STACKABLE = ("linear2", "two_layer", "mlp")
 # measured by benchmarks/company.py, but not how convolutions do on a GPU, where they go alone.
 CPU_MEMBERS = ((100_000, 9), (700_000, 3))
 GPU_MEMBERS = 64
+OWN = ("seed", "rho", "normalized", "sparsity", "pruner")  # fields in which those that train together may differ
 CPU_GROUPED = {"resnet18": (4, 2)}  # up to this width, so many together
 
 
@@ -27,7 +28,7 @@ def members(run: Run, device: torch.device) -> int:
     """How many runs such as this one are trained together: a function of the model, its width and the device."""
     if not stackable(run):
         width, most = CPU_GROUPED.get(run.model, (0, 1))
-        odd = data.streamed(run.dataset) or data.regression(run.dataset) or run.parts > 1
+        odd = data.streamed(run.dataset) or data.regression(run.dataset) or run.parts > 1 or climbing.special(run)
         groupable = device.type == "cpu" and run.linearize == "none" and not odd
         return most if groupable and run.width <= width else 1
     if device.type != "cpu":
@@ -37,9 +38,10 @@ def members(run: Run, device: torch.device) -> int:
 
 def partition(runs: Sequence[Run], device: torch.device) -> list[list[Run]]:
     """The runs in groups that train together, each sorted as `Stack` needs it; a function of the arguments alone."""
-    alike: dict[Run, list[Run]] = {}
+    alike: dict[tuple, list[Run]] = {}
     for run in runs:
-        shared = run.but(optimizer="sgd", rho=0.0, normalized=True, seed=0, sparsity=0.0, pruner="random")
+        own = OWN if run.switch else (*OWN, "optimizer")
+        shared = tuple(value for name, value in run.as_dict().items() if name not in own)
         alike.setdefault(shared, []).append(run)
     groups = []
     for same in alike.values():

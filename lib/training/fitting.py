@@ -15,6 +15,7 @@ import torch
 
 from lib.core import files
 from lib.runs import Run, origin, records
+from lib.sam import gradient_norm
 
 CHECKPOINT_SECONDS = 15.0  # what a kill may cost at most, beside the epoch under way
 
@@ -51,7 +52,8 @@ def fit(engine, *, checkpoint: Path | None = None, stop: Callable[[int, float], 
         if all(diverged):
             break
     began = time.monotonic()
-    final = [_final(*parts) for parts in zip(engine.evaluate("train"), engine.evaluate("test"), strict=True)]
+    splits = ("train", "test", *_held_out(engine))
+    final = [_final(dict(zip(splits, parts, strict=True))) for parts in zip(*map(engine.evaluate, splits), strict=True)]
     seconds += time.monotonic() - began
     return [
         _record(engine, run, kept, c, f, d or not _finite(f), seconds, state["origins"])
@@ -63,25 +65,43 @@ def _one_epoch(engine, epoch: int, curves: list[dict], diverged: list[bool]) -> 
     trained = engine.epoch(epoch)
     run = engine.runs[0]
     evaluated = (epoch + 1) % run.eval_every == 0 or epoch + 1 == run.epochs
-    tested = engine.evaluate("test") if evaluated else [{"loss": None, "accuracy": None}] * len(curves)
-    for i, (curve, (loss, accuracy), test) in enumerate(zip(curves, trained, tested, strict=True)):
-        diverged[i] = diverged[i] or not math.isfinite(loss)
+    rows = [{"epoch": epoch + 1, "train_loss": loss, "train_accuracy": accuracy} for loss, accuracy in trained]
+    for split in ("test", *_held_out(engine)):
+        measured = engine.evaluate(split) if evaluated else [{"loss": None, "accuracy": None}] * len(curves)
+        for row, values in zip(rows, measured, strict=True):
+            row |= {f"{split}_loss": _or_none(values["loss"]), f"{split}_accuracy": values["accuracy"]}
+    for i, row in enumerate(rows if run.norm_curve else []):
+        parameters = [p.detach() for p in engine.network(i).parameters() if p.requires_grad]
+        row["weight_norm"] = _or_none(gradient_norm(parameters).item())
+    for i, (curve, row) in enumerate(zip(curves, rows, strict=True)):
+        diverged[i] = diverged[i] or not math.isfinite(row["train_loss"])
         if not diverged[i]:
-            row = (epoch + 1, loss, accuracy, _or_none(test["loss"]), test["accuracy"])
-            for name, value in zip(CURVES, row, strict=True):
+            for name, value in row.items():
                 curve[name].append(value)
 
 
-CURVES = ("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
+def _held_out(engine) -> tuple[str, ...]:
+    """The splits that are evaluated beside the training and the test set."""
+    return ("validation",) if engine.runs[0].n_validation else ()
+
+
+def _curve_names(engine) -> list[str]:
+    splits = ("train", "test", *_held_out(engine))
+    names = ["epoch", *(f"{split}_{name}" for split in splits for name in ("loss", "accuracy"))]
+    return names + ["weight_norm"] * engine.runs[0].norm_curve
 
 
 def _or_none(value):
     return value if value is not None and math.isfinite(value) else None
 
 
-def _final(train: dict, test: dict) -> dict:
-    return {"train_loss": train["loss"], "train_accuracy": train["accuracy"]} | {
-        f"test_{name}": value for name, value in test.items()
+def _final(measured: dict[str, dict]) -> dict:
+    """Loss and accuracy of each split; of the test set also the accuracies on its halves."""
+    return {
+        f"{split}_{name}": value
+        for split, values in measured.items()
+        for name, value in values.items()
+        if split == "test" or name in ("loss", "accuracy")
     }
 
 
@@ -149,7 +169,7 @@ def _load(checkpoint: Path | None, engine) -> dict:
     here = origin.origin(engine.device)
     fresh = {
         "epochs": 0,
-        "curves": [{name: [] for name in CURVES} for _ in engine.runs],
+        "curves": [{name: [] for name in _curve_names(engine)} for _ in engine.runs],
         "diverged": [False] * len(engine.runs),
         "seconds": 0.0,
         "origins": [here],

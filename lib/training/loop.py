@@ -3,6 +3,7 @@
 `Loop` trains one run of any network with autograd and `lib.sam.SAM`, step by step.
 """
 
+import contextlib
 from collections.abc import Sequence
 
 import torch
@@ -13,11 +14,11 @@ from lib.core import losses
 from lib.models import masking
 from lib.runs import Run
 from lib.sam import SAM
-from lib.training import cuda_graph
+from lib.training import cuda_graph, perturbation
 from lib.training.batches import Batches, StreamedBatches
-from lib.training.schedule import learning_rate
+from lib.training.schedule import climb_scale, learning_rate
 
-CONVOLUTIONAL = ("resnet18", "resnet50", "vgg11")
+CONVOLUTIONAL = ("resnet18", "resnet50", "preact_resnet18", "preact_resnet34", "vgg11")
 WIDE = 8  # filters from which on these are faster on a CPU, by a third or more, with channels last
 
 
@@ -35,6 +36,7 @@ class Loop:
         if self.channels_last and device.type == "cpu" and run.model in CONVOLUTIONAL and run.width >= WIDE:
             self.model.to(memory_format=torch.channels_last)
         parameters = dict(self.model.named_parameters())
+        self.parameters = [p for p in parameters.values() if p.requires_grad]
         self.masked = [(parameters[name], mask) for name, mask in masks.items()]
         self.kept, self.digests = [masking.kept(masks)], [masking.digest(masks)]
         self.optimizer = SAM(
@@ -42,17 +44,21 @@ class Loop:
             torch.optim.SGD,
             rho=run.rho,
             normalized=run.normalized,
-            model=self.model,
+            clip=run.clip,
+            steps=run.ascent_steps,
+            model=self.model if run.batch_norm_passes == "first" else None,
             lr=run.lr,
             momentum=run.momentum,
-            weight_decay=run.weight_decay,
+            weight_decay=0.0 if run.decay_in_ascent else run.weight_decay,
         )
+        self.previous = None  # the batch before
         self.advance, self.rate = self._step, None
         if device.type == "cuda":  # where a graph is recorded, which can read a rate only from a tensor
             self.rate = torch.zeros((), device=device)
             for group in self.optimizer.param_groups:
                 group.update(lr=self.rate, fused=True)
-            self.advance = cuda_graph.Replayed(self._step)
+            if perturbation.steady(run):
+                self.advance = cuda_graph.Replayed(self._step)
         self.total = torch.zeros((), dtype=torch.float64, device=device)
         self.hits = torch.zeros((), dtype=torch.int64, device=device)
 
@@ -68,47 +74,91 @@ class Loop:
 
     def batches(self, epoch: int):
         """Yield the batches of an epoch."""
+        if self.run.ascent_batch == "other":
+            self.previous = self.data.before(self.run.seed, epoch)
         return self.data.epoch(self.run.seed, epoch)
 
     def step(self, step: int, x: torch.Tensor, y: torch.Tensor) -> None:
         """Step number `step`, on the batch (x, y), adding its loss and its hits at w to `total` and `hits`."""
         rate = learning_rate(self.run, step, self.data.steps_per_epoch)
-        if self.rate is None:
-            for group in self.optimizer.param_groups:
+        scale = climb_scale(self.run, step, self.data.steps_per_epoch)
+        self.optimizer.step_size = self.run.ascent_step * scale or None
+        for group in self.optimizer.param_groups:
+            group["rho"] = self.run.rho * scale
+            if self.rate is None:
                 group["lr"] = rate
-        else:
+        if self.rate is not None:
             self.rate.fill_(rate)
-        self.advance(x, y)
+        if scale and perturbation.apart(self.run):
+            self._step_apart(step, x, y)
+        else:
+            self.advance(x, y)
+        if self.run.ascent_batch == "other":
+            self.previous = x, y
 
     def _step(self, x: torch.Tensor, y: torch.Tensor) -> None:
-        parts = min(self.run.parts, len(y))
-        if parts == 1:
-            self.optimizer.step(self._closure(x, y))
-        else:
-            self.optimizer.step(
-                [self._closure(*p) for p in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True)]
-            )
+        self.optimizer.step(self._closures(x, y, min(self.run.parts, len(y))))
 
-    def _closure(self, x: torch.Tensor, y: torch.Tensor):
-        """What `SAM.step` takes for these samples; the first call adds their losses and hits."""
-        target, first = self.data.loss_target(y), True
+    def _step_apart(self, step: int, x: torch.Tensor, y: torch.Tensor) -> None:
+        """Climb by something else than the batch (x, y), whose loss at w takes a pass of its own."""
+        if self.run.perturbation == "random":
+            noise = perturbation.draw(self.run.seed, step, self.parameters)
+            closures, ascent = self._closure(x, y, counted=False), lambda: self._climb_by(noise)
+        else:
+            other = self.previous or (x, y)
+            parts = min(self.run.parts, len(y), len(other[1]))
+            closures, ascent = (self._closures(*batch, parts, counted=False) for batch in ((x, y), other))
+        first, still = self.run.batch_norm_passes == "first", _still(self.model)
+        with contextlib.nullcontext() if first else still, torch.no_grad():
+            output = self.model(x)
+            self._count(output, y, self._loss(output, y))
+        with still if first else contextlib.nullcontext():
+            self.optimizer.step(closures, ascent=ascent)
+
+    def _climb_by(self, noise: list[torch.Tensor]) -> torch.Tensor:
+        for p, one in zip(self.parameters, noise, strict=True):
+            p.grad = one
+        self._mask_gradients()
+        return torch.zeros(())
+
+    def _mask_gradients(self) -> None:
+        for weight, mask in self.masked:
+            weight.grad.mul_(mask)
+
+    def _closures(self, x: torch.Tensor, y: torch.Tensor, parts: int, counted: bool = True):
+        """A closure for `SAM.step`, or one for each part of the batch."""
+        pairs = zip(x.tensor_split(parts), y.tensor_split(parts), strict=True)
+        closures = [self._closure(*pair, counted) for pair in pairs]
+        return closures if parts > 1 else closures[0]
+
+    def _closure(self, x: torch.Tensor, y: torch.Tensor, counted: bool = True):
+        """What `SAM.step` takes for these samples; if they are counted, the first call adds their losses and hits."""
+        first = counted
 
         def closure():
             nonlocal first
             self.optimizer.zero_grad()
             output = self.model(x)
-            loss = losses.per_sample(self.run.loss, output, target).mean()
+            loss = self._loss(output, y)
             loss.backward()
-            for weight, mask in self.masked:
-                weight.grad.mul_(mask)
+            if self.run.decay_in_ascent:
+                for p in self.parameters:
+                    p.grad.add_(p.detach(), alpha=self.run.weight_decay)
+            self._mask_gradients()
             if first:
                 first = False
-                self.total += loss.detach().double() * len(y)
-                if not y.is_floating_point():
-                    self.hits += (output.argmax(1) == y).sum()
+                self._count(output, y, loss)
             return loss
 
         return closure
+
+    def _loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return losses.per_sample(self.run.loss, output, self.data.loss_target(y)).mean()
+
+    def _count(self, output: torch.Tensor, y: torch.Tensor, loss: torch.Tensor) -> None:
+        self.total += loss.detach().double() * len(y)
+        if not y.is_floating_point():
+            self.hits += (output.argmax(1) == y).sum()
 
     @torch.no_grad()
     def evaluate(self, split: str) -> list[dict]:
@@ -142,6 +192,16 @@ class PlainLoop(Loop):
 
     name = "plain loop"
     channels_last = False
+
+
+@contextlib.contextmanager
+def _still(model: nn.Module):
+    """Afterwards the buffers of the model, such as running statistics, are as they were."""
+    before = [b.clone() for b in model.buffers()]
+    yield
+    with torch.no_grad():
+        for b, value in zip(model.buffers(), before, strict=True):
+            b.copy_(value)
 
 
 def summary(losses: torch.Tensor, hits: torch.Tensor | None) -> dict:

@@ -1,8 +1,11 @@
-"""Schedules of the learning rate. To add one: its name in `lib.runs.run.SCHEDULES`, its formula here, and a test."""
+"""Schedules of the learning rate, and of SAM's radius.
+
+To add one of the rate: its name in `lib.runs.run.SCHEDULES`, its formula here, and a test.
+"""
 
 import math
 
-from lib.runs import Run
+from lib.runs import Run, climbing
 
 
 def learning_rate(run: Run, step: int, steps_per_epoch: int) -> float:
@@ -28,3 +31,11 @@ def learning_rate(run: Run, step: int, steps_per_epoch: int) -> float:
     if run.schedule == "constant":
         return run.lr
     raise ValueError(f"schedule = {run.schedule!r}: its formula is missing here")
+
+
+def climb_scale(run: Run, step: int, steps_per_epoch: int) -> float:
+    """By what the radius and the ascent step are multiplied in the step with number `step`: 0 where the run does not
+    climb (`climbing.climbs`), else 1, or with rho_schedule "lr" the learning rate over the initial one."""
+    if not climbing.climbs(run, step // steps_per_epoch):
+        return 0.0
+    return learning_rate(run, step, steps_per_epoch) / run.lr if run.rho_schedule == "lr" else 1.0
