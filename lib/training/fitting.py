@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from lib.core import files
-from lib.runs import Run, origin, records
+from lib.runs import Run, meaning, origin, records
 
 CHECKPOINT_SECONDS = 15.0  # what a kill may cost at most, beside the epoch under way
 
@@ -103,6 +103,7 @@ def _record(
             **records.provenance(engine.device),
             **({"begun_by": origins[:-1]} if len(origins) > 1 else {}),
             "data": engine.data.digest,
+            **meaning.meaning(run),
             "engine": engine.name,
             "group": len(engine.runs),
             "company": [run.key for run in engine.runs],
@@ -117,6 +118,7 @@ def _save(checkpoint: Path | None, engine, state: dict) -> None:
     if checkpoint is None:
         return
     of = {"engine": engine.state_dict(), "keys": [run.key for run in engine.runs], "data": engine.data.digest}
+    of |= meaning.meaning(engine.runs[0])
     of["digests"] = engine.digests  # a mask that SNIP chose elsewhere may differ in weights of nearly equal score
     save(state | of, checkpoint)
 
@@ -163,6 +165,8 @@ def _load(checkpoint: Path | None, engine) -> dict:
             raise ValueError("it is of other runs")
         if other := origin.differing(result["origins"][-1], here) + ["data"] * (state["data"] != engine.data.digest):
             raise ValueError(f"it was written with other {' and '.join(other)}")
+        if "network" in state and meaning.differs(state["network"], meaning.meaning(engine.runs[0])["network"]):
+            raise ValueError("its network is another one, though of the same name")
         if state.get("digests", engine.digests) != engine.digests:
             raise ValueError("its masks are not those that this machine chooses")
         engine.load_state_dict(state["engine"])
