@@ -32,9 +32,10 @@ def dense(model, loss, x, y):
     """Per-sample Hessians N×P×P, by two backward passes of every loss."""
     function, w = objective(model, loss, x, y)
     n = len(function(w))
+    batched = not any(isinstance(m, nn.GroupNorm) for m in model.modules())  # whose rows torch does not batch
     with sdpa_kernel(SDPBackend.MATH):  # the only attention that torch differentiates twice
         return torch.stack(
-            [torch.autograd.functional.hessian(lambda v, i=i: function(v)[i], w, vectorize=True) for i in range(n)]
+            [torch.autograd.functional.hessian(lambda v, i=i: function(v)[i], w, vectorize=batched) for i in range(n)]
         )
 
 
