@@ -16,6 +16,7 @@ from lib.core import losses
 from lib.hessian import lanczos, operators
 from lib.hessian.autodiff import General
 from lib.hessian.dead_units import Embedded
+from lib.hessian.samples import Samples
 
 N, OUTPUTS = 7, 3
 CASES = list(itertools.product((nn.ReLU, nn.Tanh, nn.Identity), (True, False), losses.NAMES))
@@ -92,7 +93,7 @@ def both(model, loss, x, y):
     fast = hessian.sample_hessians(model, loss, x, y)
     assert isinstance(fast, Embedded)
     target = y if loss == "cross_entropy" else nn.functional.one_hot(y, OUTPUTS).double()
-    return fast, General(model, loss, x, target, outputs=OUTPUTS, memory=2**20)
+    return fast, General(model, loss, Samples(x, target), outputs=OUTPUTS, memory=2**20)
 
 
 # The products
@@ -146,7 +147,7 @@ def test_products_of_random_networks(seed):
     assert isinstance(fast, Embedded)
     size = torch.linalg.matrix_norm(h, 2).max()
     target = losses.target(loss, y, fast.outputs, torch.float64)
-    general = General(model, loss, x.double(), target, outputs=fast.outputs, memory=2**20)
+    general = General(model, loss, Samples(x.double(), target), outputs=fast.outputs, memory=2**20)
     v = torch.randn(fast.size, dtype=torch.float64)
     for path in (fast, general):
         for k in range(1, 5):

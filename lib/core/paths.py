@@ -3,39 +3,46 @@
 `SAM_DATA` is the folder of datasets, `SAM_RECORDS` the store of records, `SAM_FIGURES` the folder of figures;
 unset, they are `data/`, `data/records/` and `figures/` of this checkout. `SAM_COMMIT` names the commit of a copy
 whose git does not know it. Relative ones count from the checkout,
-whatever the working directory is (papermill runs in the caller's, nbval in the notebook's).
+whatever the working directory is (papermill runs in the caller's, nbval in the notebook's). Installed from a wheel,
+there is no checkout, and the working directory takes its place.
 """
 
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).resolve().parents[1]  # `lib`, or what it is called in a wheel
+ROOT = PACKAGE.parent
 
 
-def _folder(variable: str, default: Path) -> Path:
+def base() -> Path:
+    """The checkout, or outside of one the working directory."""
+    return ROOT if (ROOT / "pyproject.toml").exists() else Path.cwd()
+
+
+def _folder(variable: str, *default: str) -> Path:
     given = os.environ.get(variable)
-    return (ROOT / Path(given).expanduser()).resolve() if given else default
+    return (base() / Path(given).expanduser()).resolve() if given else base().joinpath(*default)
 
 
 def data() -> Path:
     """The folder of datasets."""
-    return _folder("SAM_DATA", ROOT / "data")
+    return _folder("SAM_DATA", "data")
 
 
 def records(dataset: str) -> Path:
     """The default store for runs on `dataset`; the stand-in digits have their own, which git ignores."""
-    store = _folder("SAM_RECORDS", ROOT / "data" / "records")
+    store = _folder("SAM_RECORDS", "data", "records")
     return store / "digits" if dataset == "digits" else store
 
 
 def checkpoints() -> Path:
     """Where the default stores keep work in progress."""
-    return _folder("SAM_RECORDS", ROOT / "data") / "checkpoints"
+    return _folder("SAM_RECORDS", "data") / "checkpoints"
 
 
 def figures() -> Path:
     """The folder that holds one folder of figures a preset."""
-    return _folder("SAM_FIGURES", ROOT / "figures")
+    return _folder("SAM_FIGURES", "figures")
 
 
 def commit() -> str | None:

@@ -8,19 +8,19 @@ from lib.data.datasets import (
     DatasetInfo,
     augmented,
     available,
-    check_name,
+    canonical,
     digest,
     in_folder,
+    info,
     load,
     regression,
     sample_counts,
-    scale,
     shapes,
-    standardize,
     streamed,
 )
 from lib.data.errors import DataUnavailable
 from lib.data.label_noise import noisy
+from lib.data.scaling import scale, standardize
 from lib.data.sources import factorization_map
 
 __all__ = [
@@ -32,10 +32,11 @@ __all__ = [
     "DatasetInfo",
     "augmented",
     "available",
-    "check_name",
+    "canonical",
     "digest",
     "factorization_map",
     "in_folder",
+    "info",
     "load",
     "noisy",
     "regression",

@@ -10,9 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from lib.core import paths
+from lib.core import own, paths
 from lib.data import digests, folders, sources, streaming
 from lib.data.dataset import Dataset
 from lib.data.errors import damaged
@@ -25,11 +23,13 @@ FOLDER, STREAM = "imagefolder:", "imagestream:"  # of data sets without an entry
 class DatasetInfo:
     """What is known of a data set before any of it is read.
 
-    read: a function of the split and the folder of data sets. outputs: classes, or numbers of a target. shape: C×H×W.
+    read: a function of the split and the folder of data sets, that gives a `Dataset` or its (x, y).
+    outputs: classes, or numbers of a target. shape: C×H×W.
     samples: to train and to test on. mean, deviation: of each channel of the training images in [0, 1].
     location: its file or folder under the folder of data sets; empty if it comes with the code.
     augmented: whether training crops and flips the images. streamed: whether they are decoded as they are needed.
     regression: whether the targets are vectors and not labels.
+    version: raised by whoever changes what a data set of theirs means (`lib.core.own`).
     digests: `digests.samples` of what there is to train and to test on, where that is checked here; those of CIFAR-10
         are checked file by file. archive: `digests.contents` of the zip at `location`.
 
@@ -49,11 +49,12 @@ class DatasetInfo:
     regression: bool = False
     digests: tuple[str, str] | None = None
     archive: str = ""
+    version: int = 1
 
 
 _CIFAR10 = dict(outputs=10, shape=(3, 32, 32), samples=(50_000, 10_000), augmented=True)
 _CIFAR10 |= dict(mean=(0.4914, 0.4822, 0.4465), deviation=(0.2470, 0.2435, 0.2616))
-_IMAGENET = dict(mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225))
+IMAGENET = dict(mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225))
 
 DATASETS: dict[str, DatasetInfo] = {
     "factorization": DatasetInfo(sources.factorization, 10, (6, 1, 1), (1000, 1000), (0.0,), (1.0,), regression=True),
@@ -88,13 +89,22 @@ DATASETS: dict[str, DatasetInfo] = {
         1000,
         streaming.SHAPE,
         (streaming.IMAGENET["train"], streaming.IMAGENET["test"]),
-        **_IMAGENET,
+        **IMAGENET,
         location="imagenet/train",
         augmented=True,
         streamed=True,
     ),
 }
 NAMES = tuple(DATASETS)
+
+
+def info(name: str) -> DatasetInfo | None:
+    """The entry of a data set, a user's included ("MODULE:ENTRY"); None for a folder or a stream.
+
+    >>> info("mnist").outputs
+    10
+    """
+    return own.entry("dataset", name, DatasetInfo) if own.is_own(name) else DATASETS.get(name)
 
 
 def load(name: str, split: str, *, root: str | Path | None = None) -> Dataset:
@@ -112,9 +122,9 @@ def load(name: str, split: str, *, root: str | Path | None = None) -> Dataset:
     """
     if split not in SPLITS:
         raise ValueError(f"split = {split!r}: must be one of {', '.join(SPLITS)}")
-    check_name(name)
+    name = canonical(name)
     root = Path(root or paths.data()).expanduser().resolve()
-    return _load(name, split, root, "" if name in DATASETS else digests.state(folder(name, root)))
+    return _load(name, split, root, "" if info(name) else digests.state(folder(name, root)))
 
 
 def folder(name: str, root: Path) -> Path:
@@ -132,18 +142,16 @@ def digest(name: str, *, root: str | Path | None = None) -> str:
     'c0a0d56621043ed9'
     """
     root = Path(root or paths.data()).expanduser().resolve()
-    if name not in DATASETS:
-        return digests.contents(folder(name, root))
-    return _digest(name, root)
+    return _digest(name, root) if info(name) else digests.contents(folder(name, root))
 
 
 @functools.cache
 def _digest(name: str, root: Path) -> str:
-    info = DATASETS[name]
-    if info.streamed:
+    known = info(name)
+    if known.streamed:
         return streaming.digest(name, root)
-    if info.archive:
-        return digests.contents(root / info.location)
+    if known.archive:
+        return digests.contents(root / known.location)
     parts = (_load(name, split, root, "") for split in SPLITS)
     return hashlib.sha256(" ".join(digests.samples(part.x, part.y) for part in parts).encode()).hexdigest()[:16]
 
@@ -154,23 +162,32 @@ def in_folder(name: str) -> bool:
     >>> in_folder("imagefolder:cats"), in_folder("digits")
     (True, False)
     """
-    return name not in DATASETS
+    return info(name) is None
 
 
-def check_name(name: str) -> None:
-    """Raise ValueError for what is the name of no data set.
+def canonical(name: str) -> str:
+    """The name itself; of a user's data set, with its present version. ValueError for what is the name of no data set.
 
-    >>> check_name("digits")
-    >>> check_name("cifar")
+    >>> canonical("digits")
+    'digits'
+    >>> canonical("cifar")
     Traceback (most recent call last):
     ValueError: dataset = 'cifar': must be one of factorization, ...
     """
+    if own.is_own(name):
+        return own.canonical("dataset", name, DatasetInfo)
     if name not in DATASETS and not name.startswith((FOLDER, STREAM)):
-        raise ValueError(f"dataset = {name!r}: must be one of {', '.join(NAMES)}, imagefolder:PATH, imagestream:PATH")
+        raise ValueError(
+            f"dataset = {name!r}: must be one of {', '.join(NAMES)}, imagefolder:PATH, imagestream:PATH, or "
+            "MODULE:ENTRY of your own"
+        )
+    return name
 
 
 @functools.lru_cache(maxsize=8)
 def _load(name: str, split: str, root: Path, state: str) -> Dataset:
+    if own.is_own(name):
+        return sources.own(info(name), name, split, root)
     if name in DATASETS:
         return _checked(DATASETS[name].read(split, root), split, root)
     if streamed(name):
@@ -195,8 +212,8 @@ def shapes(name: str) -> tuple[int, tuple[int, ...]]:
     >>> shapes("digits")
     (10, (1, 8, 8))
     """
-    if name in DATASETS:
-        return DATASETS[name].outputs, DATASETS[name].shape
+    if known := info(name):
+        return known.outputs, known.shape
     if streamed(name):
         return streaming.listing(name, "train").classes, streaming.SHAPE
     result = _recent(name, "train")
@@ -215,8 +232,8 @@ def sample_counts(name: str) -> tuple[int, int]:
     >>> sample_counts("digits")
     (1437, 360)
     """
-    if name in DATASETS:
-        return DATASETS[name].samples
+    if known := info(name):
+        return known.samples
     find = streaming.listing if streamed(name) else _recent
     train, test = (len(find(name, split).y) for split in SPLITS)
     return train, test
@@ -237,7 +254,7 @@ def augmented(name: str) -> bool:
     >>> augmented("cifar10"), augmented("digits")
     (True, False)
     """
-    return name not in DATASETS or DATASETS[name].augmented
+    return in_folder(name) or info(name).augmented
 
 
 def streamed(name: str) -> bool:
@@ -246,7 +263,7 @@ def streamed(name: str) -> bool:
     >>> streamed("imagenet"), streamed("digits")
     (True, False)
     """
-    return DATASETS[name].streamed if name in DATASETS else name.startswith(STREAM)
+    return info(name).streamed if info(name) else name.startswith(STREAM)
 
 
 def regression(name: str) -> bool:
@@ -255,34 +272,4 @@ def regression(name: str) -> bool:
     >>> regression("factorization"), regression("digits")
     (True, False)
     """
-    return name in DATASETS and DATASETS[name].regression
-
-
-def scale(x: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Raw images to [0, 1]: x/255 of bytes; numbers that are no bytes as they are.
-
-    >>> scale(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist()
-    [0.0, 0.20000000298023224, 1.0]
-    """
-    return x.to(dtype) / (255 if x.dtype == torch.uint8 else 1)
-
-
-def standardize(x: torch.Tensor, name: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Raw images N×C×H×W on any device to what networks see: [0, 1], minus the mean, over the deviation, by channel.
-    Folders of colour images take ImageNet's statistics, others 0.5.
-
-    >>> white = torch.full((1, 1, 28, 28), 255, dtype=torch.uint8)
-    >>> round(standardize(white, "mnist").max().item(), 4)  # (1 − 0.1307)/0.3081
-    2.8215
-    """
-    mean, deviation = _statistics(name, x.shape[1], dtype, x.device)
-    return (scale(x, dtype) - mean) / deviation
-
-
-@functools.cache  # so that a batch on an accelerator waits for no copy
-def _statistics(name: str, channels: int, dtype: torch.dtype, device: torch.device):
-    if name in DATASETS:
-        both = DATASETS[name].mean, DATASETS[name].deviation
-    else:
-        both = tuple(_IMAGENET.values()) if channels == 3 else ((0.5,), (0.5,))
-    return [torch.tensor(s, dtype=dtype, device=device)[:, None, None] for s in both]
+    return not in_folder(name) and info(name).regression

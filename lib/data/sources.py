@@ -14,7 +14,7 @@ from torchvision.datasets.utils import check_md5
 
 from lib.core.seeds import generator
 from lib.data import folders, streaming
-from lib.data.dataset import Dataset, complete
+from lib.data.dataset import Dataset, complete, times
 from lib.data.errors import DataUnavailable, damaged
 
 DOWNLOAD_TIMEOUT = 5.0  # seconds that a server may be silent
@@ -146,3 +146,24 @@ def streamed(name: str, split: str, root: Path) -> Dataset:
     """The evaluation crops of a split of a streamed data set."""
     images = streaming.listing(name, split, root)
     return Dataset(streaming.whole(images), images.y, images.classes, name)
+
+
+def own(info, name: str, split: str, root: Path) -> Dataset:
+    """A split of a user's data set by its entry `info`. Raises ValueError where it is not what the entry says."""
+    found = info.read(split, root)
+    x, y = (found.x, found.y) if isinstance(found, Dataset) else found
+    shape = (info.samples[("train", "test").index(split)], *info.shape)
+    if not isinstance(x, torch.Tensor) or x.shape != shape or x.dtype not in (torch.uint8, torch.float32):
+        given = f"{x.dtype} of shape {times(x.shape)}" if isinstance(x, torch.Tensor) else type(x).__name__
+        raise ValueError(f"dataset = {name!r}: x to {split} on is {given}, must be uint8 or float32 of {times(shape)}")
+    if info.regression:
+        fits = isinstance(y, torch.Tensor) and y.is_floating_point() and y.shape == (len(x), info.outputs)
+    else:
+        fits = isinstance(y, torch.Tensor) and y.dtype == torch.int64 and y.shape == (len(x),)
+        fits = fits and 0 <= y.min() and y.max() < info.outputs
+    if not fits:
+        wanted = (
+            f"float of {len(x)}×{info.outputs}" if info.regression else f"int64 in 0 to {info.outputs - 1}, {len(x)}"
+        )
+        raise ValueError(f"dataset = {name!r}: y to {split} on must be {wanted}")
+    return Dataset(x, y, info.outputs, name)

@@ -2,6 +2,8 @@
 
 from lib.hessian.ascent import MSharpness, m_sharpness, m_sharpness_details
 from lib.hessian.batch_norm import reestimate
+from lib.hessian.eigenvalues import top, trace
+from lib.hessian.hutchinson import Trace
 from lib.hessian.lanczos import Eigen
 from lib.hessian.line import Line, loss_on_line
 from lib.hessian.per_sample import sample_hessians
@@ -19,6 +21,7 @@ __all__ = [
     "Eigen",
     "Line",
     "MSharpness",
+    "Trace",
     "is_stable",
     "loss_on_line",
     "m_sharpness",
@@ -31,4 +34,6 @@ __all__ = [
     "spectral_density",
     "stability",
     "theorem9_operator",
+    "top",
+    "trace",
 ]

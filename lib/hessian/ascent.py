@@ -19,8 +19,9 @@ from torch import nn
 from lib.core import interruption, losses
 from lib.core.seeds import generator
 from lib.hessian.batch_norm import mode
+from lib.hessian.checks import check_inputs, targets
 from lib.hessian.lanczos import norm2
-from lib.hessian.per_sample import MEMORY, check_inputs, targets
+from lib.hessian.per_sample import MEMORY
 
 
 class MSharpness(NamedTuple):

@@ -4,6 +4,9 @@ Where that gives no Hessian, reverse over reverse mode is taken: recurrent layer
 what `no_grad` holds back from the reverse mode passes the forward one. It costs about as much.
 """
 
+import contextlib
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -11,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from lib.core import interruption, losses
 from lib.core.seeds import generator
+from lib.hessian.samples import Batches, Samples, arguments, leaves, mapped
 
 
 class _WeightNorm(TorchFunctionMode):
@@ -23,26 +27,50 @@ class _WeightNorm(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
+@contextlib.contextmanager
+def plain_attention():
+    """Within this context attention is computed in steps that have second derivatives, also in evaluation mode."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
 class General:
     """Per-sample Hessians of any module without coupling between samples, by forward over reverse mode (torch.func).
 
     H_i u_i is vmapped over as many samples as `memory` holds vectors of parameters for; the mean Hessian needs none.
+    loss: a name of `lib.core.losses`, or a function of (outputs, targets) that gives a loss for each sample. data: what
+    the model takes and what the loss compares with.
     frozen: whether parameters that require no gradient count. reverse: reverse over reverse mode. vmapped: else H_i u_i
-    is a loop over samples.
+    is a loop over samples. rooted: whether `jacobian` is there, which needs a root of the loss' Hessian.
     """
 
     reverse, vmapped = False, True
 
-    def __init__(self, model: nn.Module, loss: str, x, y, *, outputs: int, memory: int, frozen: bool = True):
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: str | Callable,
+        data: Samples | Batches,
+        *,
+        outputs: int | None,
+        memory: int,
+        frozen: bool = True,
+    ):
         self.weights = {name: p.detach() for name, p in model.named_parameters() if frozen or p.requires_grad}
         self.buffers = {name: b.detach() for name, b in model.named_buffers()}
-        self.model, self.loss, self.x, self.y, self.outputs = model, loss, x, y, outputs
-        self.n, self.device, self.dtype = len(x), x.device, next(iter(self.weights.values())).dtype
+        self.model, self.loss, self.data, self.outputs = model, loss, data, outputs
+        like = next(iter(self.weights.values()))
+        self.n, self.device, self.dtype, self.rooted = data.n, like.device, like.dtype, not callable(loss)
         self.size = sum(p.numel() for p in self.weights.values())
         # Measured on convolutions: about eight copies of the parameters, and activations of a hundred inputs.
-        sample = 100 * x[0].numel() * x.element_size()
+        sample = 100 * sum(t[0].numel() * t.element_size() for t in leaves(data.first(1)[0]))
         self.batch = max(1, memory // (2 * sample))
-        self.chunk = max(1, memory // (8 * self.size * x.element_size() + sample))
+        self.chunk = max(1, memory // (8 * self.size * like.element_size() + sample))
 
     @property
     def live(self):
@@ -55,8 +83,11 @@ class General:
     extend = restrict
 
     def _output(self, weights, x):
-        with sdpa_kernel(SDPBackend.MATH), _WeightNorm():  # the only attention with second derivatives
-            return torch.func.functional_call(self.model, (weights, self.buffers), (x,))
+        with plain_attention(), _WeightNorm():
+            return torch.func.functional_call(self.model, (weights, self.buffers), *arguments(x))
+
+    def _losses(self, output, y):
+        return self.loss(output, y) if callable(self.loss) else losses.per_sample(self.loss, output, y)
 
     def _named(self, v):
         parts = v.split([p.numel() for p in self.weights.values()])
@@ -66,7 +97,7 @@ class General:
         """Σ H_i v over the samples of x, flat."""
 
         def gradient(weights):
-            return torch.func.grad(lambda w: losses.per_sample(self.loss, self._output(w, x), y).sum())(weights)
+            return torch.func.grad(lambda w: self._losses(self._output(w, x), y).sum())(weights)
 
         if self.reverse:
             tangent = torch.func.vjp(gradient, self.weights)[1](self._named(v))[0]
@@ -75,7 +106,7 @@ class General:
         return torch.cat([tangent[name].flatten() for name in self.weights])
 
     def _batches(self, size):
-        for batch in zip(self.x.split(size), self.y.split(size), strict=True):
+        for batch in self.data.split(size):
             interruption.check()
             yield batch
 
@@ -84,13 +115,16 @@ class General:
 
     def _each(self, x, y, v, times):
         """H_i^times v of every sample of x, one row each."""
-        if self.vmapped:
-            apply = torch.func.vmap(lambda x, y, u: self._product(x[None], y[None], u), randomness="error")
-        else:
-            apply = lambda *parts: torch.stack(  # noqa: E731
-                [self._product(x[None], y[None], u) for x, y, u in zip(*parts, strict=True)]
-            )
-        u = v.expand(len(x), -1)
+        n = len(leaves(x)[0])
+
+        def one(x, y, u):
+            return self._product(*mapped(lambda t: t[None], (x, y)), u)
+
+        def looped(x, y, u):
+            return torch.stack([one(*mapped(lambda t: t[i], (x, y)), u[i]) for i in range(n)])  # noqa: B023
+
+        apply = torch.func.vmap(one, randomness="error") if self.vmapped else looped
+        u = v.expand(n, -1)
         for _ in range(times):
             interruption.check()
             u = apply(x, y, u)
@@ -102,7 +136,7 @@ class General:
             return self._hessian(v).mul_(coefficients[1])
         total = torch.zeros_like(v)
         for x, y in self._batches(self.chunk):
-            u, done = v.expand(len(x), -1), 0
+            u, done = v.expand(len(leaves(x)[0]), -1), 0
             for k in sorted(coefficients):
                 u, done = self._each(x, y, u, k - done), k
                 total.add_(u.sum(0), alpha=coefficients[k] / self.n)
@@ -129,9 +163,8 @@ class General:
 
     def each_is_vmapped(self):
         """Whether the H_i of one chunk can be applied by vmap, in which some layers, such as recurrent ones, fail."""
-        x, y = self.x[: self.chunk], self.y[: self.chunk]
         try:
-            self._each(x, y, torch.ones(self.size, dtype=self.dtype, device=self.device), 1)
+            self._each(*self.data.first(self.chunk), torch.ones(self.size, dtype=self.dtype, device=self.device), 1)
         except RuntimeError:
             return False
         return True
@@ -139,28 +172,70 @@ class General:
     def _curvature(self, x, y):
         return losses.Curvature(self.loss, self._output(self.weights, x), y)
 
+    def _along(self, function, v):
+        """function(w) and its derivative in the direction v."""
+        if self.reverse:  # Jv is the derivative of u ↦ Jᵀu, which is linear, against v
+            value, pull = torch.func.vjp(function, self.weights)
+            zeros = mapped(torch.zeros_like, value)
+            return value, torch.func.vjp(lambda u: pull(u)[0], zeros)[1](self._named(v))[0]
+        return torch.func.jvp(function, (self.weights,), (self._named(v),))
+
+    def _summed(self, parts):
+        """Σ Jᵀu, flat, over (function of the weights, u) of batches."""
+        total = torch.zeros(self.size, dtype=self.dtype, device=self.device)
+        for function, u in parts:
+            pulled = torch.func.vjp(function, self.weights)[1](u)[0]
+            total += torch.cat([pulled[name].flatten() for name in self.weights])
+        return total
+
+    def curved(self, output, y, u):
+        """Q_i u_i with Q_i the Hessian of the loss at the outputs: trees as `output` is."""
+
+        def gradient(f):
+            return torch.func.grad(lambda f: self._losses(f, y).sum())(f)
+
+        if self.reverse:
+            return torch.func.vjp(gradient, output)[1](u)[0]
+        return torch.func.jvp(gradient, (output,), (u,))[1]
+
+    def gauss_newton(self, v):
+        """mean_i J_iᵀ Q_i J_i v."""
+
+        def parts():
+            for x, y in self._batches(self.batch):
+                function = lambda w, x=x: self._output(w, x)  # noqa: E731
+                output, tangent = self._along(function, v)
+                yield function, self.curved(output, y, tangent)
+
+        return self._summed(parts()).div_(self.n)
+
+    def empirical_fisher(self, v):
+        """mean_i g_i g_iᵀ v with g_i the gradient of the loss of sample i."""
+
+        def parts():
+            for x, y in self._batches(self.batch):
+                function = lambda w, x=x, y=y: self._losses(self._output(w, x), y)  # noqa: E731
+                yield function, self._along(function, v)[1]
+
+        return self._summed(parts()).div_(self.n)
+
     def jacobian(self, v):
         def rows(x, y):
-            def output(w):
-                return self._output(w, x)
-
-            if self.reverse:  # Jv is the derivative of u ↦ Jᵀu, which is linear, against v
-                out, pull = torch.func.vjp(output, self.weights)
-                out = torch.func.vjp(lambda u: pull(u)[0], torch.zeros_like(out))[1](self._named(v))[0]
-            else:
-                out = torch.func.jvp(output, (self.weights,), (self._named(v),))[1]
-            return self._curvature(x, y).root_t(out)
+            return self._curvature(x, y).root_t(self._along(lambda w: self._output(w, x), v)[1])
 
         return torch.cat([rows(x, y) for x, y in self._batches(self.batch)])
 
     def jacobian_t(self, u, power: int = 0):
         """Σ_i J_iᵀ S_i u_i; `power` is ignored, one more application of H_i costing as much as anything here."""
-        total = torch.zeros(self.size, dtype=self.dtype, device=self.device)
-        for (x, y), part in zip(self._batches(self.batch), u.split(self.batch), strict=True):
-            pull = torch.func.vjp(lambda w, x=x: self._output(w, x), self.weights)[1]
-            result = pull(self._curvature(x, y).root(part))[0]
-            total += torch.cat([result[name].flatten() for name in self.weights])
-        return total
+
+        def parts():
+            start = 0
+            for x, y in self._batches(self.batch):
+                curvature = self._curvature(x, y)
+                part = u[start : (start := start + len(curvature.gradient))]
+                yield lambda w, x=x: self._output(w, x), curvature.root(part)
+
+        return self._summed(parts())
 
     def blocks(self):
         def block(x, y):

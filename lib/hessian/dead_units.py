@@ -112,6 +112,12 @@ class Embedded:
     def jacobian_t(self, u, power: int = 0):
         return self.extend(self.live.jacobian_t(u, power))
 
+    def gauss_newton(self, v):
+        return self.extend(self.live.gauss_newton(self.restrict(v)))
+
+    def empirical_fisher(self, v):
+        return self.extend(self.live.empirical_fisher(self.restrict(v)))
+
     def blocks(self):
         return self.live.blocks()
 

@@ -97,7 +97,7 @@ def lanczos(
     >>> round(lanczos(operator).eigenvalue, 6)
     5.0
     """
-    n = _square(operator)
+    n = square(operator)
     tol = TOLERANCE[operator.dtype] if tol is None else tol
     limit = min(max_iterations, 10 * n)
     if basis is None:
@@ -105,7 +105,7 @@ def lanczos(
         basis = min(max(size // (n * operator.dtype.itemsize), least), most)
     if basis < 2:
         raise ValueError(f"basis = {basis}: a restart needs at least two vectors")
-    krylov = Krylov(operator, _start(operator, start, seed, NOISE if below is None else 0.0), min(basis, n))
+    krylov = Krylov(operator, start_at(operator, start, seed, NOISE if below is None else 0.0), min(basis, n))
     products, norm = 0, 0.0
     while True:
         krylov.expand()
@@ -114,7 +114,7 @@ def lanczos(
         theta, norm = values[-1].item(), max(norm, values.abs().max().item())
         left = krylov.beta * vectors[-1].abs()  # ‖A Qy − θ Qy‖ of each Ritz pair
         if below is not None and (theta <= below or (values[:-1] > below).any()):  # `below` says nothing of this start
-            krylov, below = Krylov(operator, _start(operator, start, seed, NOISE), min(basis, n)), None
+            krylov, below = Krylov(operator, start_at(operator, start, seed, NOISE), min(basis, n)), None
             continue
         residual = left[-1].item() / norm if norm else 0.0
         whole = krylov.exhausted
@@ -140,7 +140,7 @@ def spectral_density(operator: Operator, *, probes: int = 4, steps: int = 48, se
     >>> density.nodes.round(decimals=4).tolist()
     [1.0, 5.0]
     """
-    n = _square(operator)
+    n = square(operator)
     if probes < 1 or steps < 1:
         raise ValueError(f"probes = {probes}, steps = {steps}: both must be 1 or more")
     nodes, weights = [], []
@@ -242,7 +242,8 @@ def norm2(v: torch.Tensor) -> float:
     return math.sqrt(inner(v[None], v).item())
 
 
-def _square(operator):
+def square(operator: Operator) -> int:
+    """The rows of an operator that has eigenvalues to compute; ValueError for another."""
     rows, columns = operator.shape
     if rows != columns or rows < 1:
         raise ValueError(f"operator of shape {operator.shape}: eigenvalues need a square one with at least one row")
@@ -257,7 +258,7 @@ def _gaussian(operator, seed, *purpose):
     return noise.to(operator.device, operator.dtype)
 
 
-def _start(operator, start, seed, share):
+def start_at(operator: Operator, start: torch.Tensor | None, seed: int, share: float) -> torch.Tensor:
     """`start` as a unit vector with `share` of a Gaussian one added, which stands alone without a start."""
     if start is None:
         return _gaussian(operator, seed)

@@ -16,7 +16,7 @@ from torch import nn
 
 from lib.core import interruption, losses
 from lib.hessian.batch_norm import batch_norms, mode, reestimate
-from lib.hessian.per_sample import check_inputs, targets
+from lib.hessian.checks import check_inputs, targets
 
 
 class Line(NamedTuple):

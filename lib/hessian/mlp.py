@@ -27,10 +27,13 @@ Pair = tuple[list[torch.Tensor], list[torch.Tensor | None]]  # (p, q), one entry
 class Perceptron:
     """Per-sample Hessians at N samples, in O(N × width) numbers beside the vector.
 
+    rooted: as `General`.
     layers: (weight, bias or None) from input to output; activations: "relu", "tanh" or "identity" between them;
     x: N×inputs; y as `Curvature` takes it. Activations and signals are kept while they take at most `memory` bytes,
     else computed again, chunk by chunk, in every product.
     """
+
+    rooted = True
 
     def __init__(self, layers: Layers, activations: Sequence[str], loss: str, x, y, *, memory: int, chunk: int = 2048):
         self.layers, self.activations, self.loss, self.n = layers, activations, loss, len(x)
@@ -89,6 +92,22 @@ class Perceptron:
                 yield tape, pair
 
         return self._mean(pairs()).mul_(self.n)
+
+    def gauss_newton(self, v: torch.Tensor) -> torch.Tensor:
+        """mean_i J_iᵀ Q_i J_i v."""
+        return self.jacobian_t(self.jacobian(v)).div_(self.n)
+
+    def empirical_fisher(self, v: torch.Tensor) -> torch.Tensor:
+        """mean_i g_i g_iᵀ v with g_i the gradient of the loss of sample i."""
+        dense = self.views(v)
+
+        def pairs():
+            for tape in self._tapes():
+                signals = tape.curvature.gradient
+                slope = (tape.forward(dense)[0][-1] * signals).sum(1, keepdim=True)
+                yield tape, (tape.backward(slope * signals), [None] * len(self.layers))
+
+        return self._mean(pairs())
 
     def blocks(self) -> torch.Tensor:
         """Sᵀ J Jᵀ S of every sample, N×outputs×outputs."""

@@ -116,6 +116,43 @@ def central_moment(samples, k: int) -> Operator:
     return _symmetric(samples, samples.size, lambda v: samples.central(v, k))
 
 
+def gauss_newton(samples) -> Operator:
+    """G = mean_i J_iᵀ Q_i J_i, with J_i the Jacobian of the outputs and Q_i the Hessian of the loss at them.
+
+    It is H without the curvature of the network, positive semidefinite where the loss is convex in the outputs. For the
+    named losses it is also the Fisher information, the mean of g gᵀ over labels drawn from the network's own
+    distribution: the softmax's for "cross_entropy", for "mse" and "squared" a Gaussian of variance 1 and ½.
+
+    >>> from lib.hessian import sample_hessians
+    >>> x, model = torch.tensor([[1.0], [3.0]]), torch.nn.Linear(1, 1, bias=False)  # J = x, n = 2
+    >>> (gauss_newton(sample_hessians(model, "mse", x, torch.zeros(2, 1))) @ torch.ones(1)).item()
+    5.0
+    """
+    return _symmetric(samples, samples.size, samples.gauss_newton)
+
+
+def empirical_fisher(samples) -> Operator:
+    """F = mean_i g_i g_iᵀ, with g_i the gradient of the loss of sample i at its own label.
+
+    >>> from lib.hessian import sample_hessians
+    >>> x, model = torch.tensor([[1.0], [3.0]]), torch.nn.Linear(1, 1, bias=False)
+    >>> y = model(x).detach() - 2  # f − y = 2, so that g = 2x and n = 2
+    >>> round((empirical_fisher(sample_hessians(model, "mse", x, y)) @ torch.ones(1)).item(), 4)
+    20.0
+    """
+    return _symmetric(samples, samples.size, samples.empirical_fisher)
+
+
+MATRICES = {"hessian": mean_hessian, "gauss_newton": gauss_newton, "empirical_fisher": empirical_fisher}
+
+
+def matrix(samples, name: str) -> Operator:
+    """The operator of that name, one of MATRICES. Raises ValueError for another name."""
+    if name not in MATRICES:
+        raise ValueError(f"matrix = {name!r}: must be one of {', '.join(MATRICES)}")
+    return MATRICES[name](samples)
+
+
 def gauss_newton_root(samples) -> Operator:
     """R = SᵀJ/√n of N·outputs rows: RᵀR is the Gauss-Newton matrix.
 

@@ -12,7 +12,7 @@ perceptron's recursion where the module is one, else `General`. Losses, summed o
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
@@ -26,13 +26,22 @@ from lib.hessian.per_sample import MEMORY, sample_hessians
 
 
 def sharpness(
-    model: nn.Module, loss: str, x, y, *, seed: int = 0, memory: int = MEMORY, frozen: bool = True, **options
+    model: nn.Module,
+    loss: str | Callable,
+    x,
+    y=None,
+    *,
+    seed: int = 0,
+    memory: int = MEMORY,
+    frozen: bool = True,
+    **options,
 ) -> Eigen:
     """a = λ_max(H), the largest eigenvalue of the Hessian of the mean loss.
 
-    x: inputs N×… in the parameters' dtype and device; y: N class indices, or for "mse" and "squared" also N×outputs
-    targets (indices are made one-hot). `memory`: bytes for per-sample state. `frozen`: parameters that require no
-    gradient count too; False leaves them out. `options`: those of `lanczos`.
+    loss, x, y: as `sample_hessians` takes them: x inputs N×… in the parameters' dtype and device and y N class indices,
+    or for "mse" and "squared" also N×outputs targets (indices are made one-hot); or tuples and dictionaries of tensors,
+    a loss that is a function of (outputs, targets), or for x batches of both. `memory`: bytes for per-sample state.
+    `frozen`: parameters that require no gradient count too; False leaves them out. `options`: those of `lanczos`.
     Where H is 0, as without biases where all hidden units are off, so is `value`, and `vector` a unit vector drawn at
     random, for every one is an eigenvector.
     Raises ValueError for data, weights or modules that have no per-sample Hessians (see `sample_hessians`).
@@ -48,7 +57,16 @@ def sharpness(
 
 
 def nonuniformity(
-    model: nn.Module, loss: str, x, y, k: int, *, seed=0, memory: int = MEMORY, frozen: bool = True, **options
+    model: nn.Module,
+    loss: str | Callable,
+    x,
+    y=None,
+    k: int = 2,
+    *,
+    seed=0,
+    memory: int = MEMORY,
+    frozen: bool = True,
+    **options,
 ) -> Eigen:
     """s_k = λ_max(M_k − H^k)^{1/k}: `eigenvalue` is λ, always the largest algebraic one, and `value`
     sign(λ)|λ|^{1/k}, since for odd k and indefinite H_i the largest may be negative. `iterations` counts products
@@ -64,7 +82,16 @@ def nonuniformity(
 
 
 def moments(
-    model: nn.Module, loss: str, x, y, ks=(2, 3, 4), *, seed=0, memory: int = MEMORY, frozen: bool = True, **options
+    model: nn.Module,
+    loss: str | Callable,
+    x,
+    y=None,
+    ks=(2, 3, 4),
+    *,
+    seed=0,
+    memory: int = MEMORY,
+    frozen: bool = True,
+    **options,
 ) -> dict[str, Eigen]:
     """a and s_k for every k of `ks`: {"a": …, "s2": …, …}. Faster than one call for each, for they share what samples
     fix, and each starts from the eigenvector of the one before. Arguments and errors as `nonuniformity`.
@@ -87,9 +114,9 @@ def moments(
 
 def stability(
     model: nn.Module,
-    loss: str,
+    loss: str | Callable,
     x,
-    y,
+    y=None,
     *,
     eta: float,
     rho: float,
@@ -143,9 +170,9 @@ def theorem9_operator(data, eta: float, rho: float):
 
 def spectral_density(
     model: nn.Module,
-    loss: str,
+    loss: str | Callable,
     x,
-    y,
+    y=None,
     *,
     probes: int = 4,
     steps: int = 48,
@@ -190,7 +217,7 @@ def _central(data, k, seed, options):
 def _top(operator, data, k, seed, options):
     """The top of `operator(data.live)`, from noise unless there is a start, to an error of `value` alike for all k."""
     live = data.live
-    if "start" not in options and live.size:
+    if "start" not in options and live.size and live.rooted:
         # What RᵀR and k − 1 more powers of the H_i make of noise: the first product without its most costly part.
         noise = torch.randn(live.size, dtype=torch.float32, generator=generator(seed, "start"))
         signals = live.jacobian(noise.to(live.device, live.dtype))

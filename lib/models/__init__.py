@@ -5,17 +5,21 @@ from lib.models.architectures import (
     NAMES,
     OPTIONS,
     build,
+    canonical,
     check_width,
     count_parameters,
     layer_sizes,
     outline,
 )
+from lib.models.own import OwnModel
 
 __all__ = [
     "INITIALIZATIONS",
     "NAMES",
     "OPTIONS",
+    "OwnModel",
     "build",
+    "canonical",
     "check_width",
     "count_parameters",
     "layer_sizes",

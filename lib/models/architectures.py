@@ -10,6 +10,7 @@
 | preact_resnet18, preact_resnet34 | `lib.models.preact_resnet` | filters of the first stage | norm |
 | vgg11 | `lib.models.vgg` | filters of the first convolution | batch_norm |
 | vit | `lib.models.vit` | the hidden dimension, a multiple of 32 | patch |
+| MODULE:ENTRY | a user's `OwnModel` (`lib.models.own`) | as its builder takes it | |
 """
 
 import itertools
@@ -19,8 +20,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from lib.core import own
 from lib.core.seeds import derive, seeded
 from lib.models import preact_resnet, resnet, vgg, vit
+from lib.models.own import OwnModel, network
+from lib.models.own import check_width as check_own_width
 
 
 def layer_sizes(name: str, width: float, in_shape: Sequence[int], classes: int) -> list[int]:
@@ -94,8 +98,7 @@ def build(
     >>> count_parameters(build("mlp", width=1, in_shape=(1, 28, 28), classes=10, seed=0))
     266610
     """
-    if name not in NAMES:
-        raise ValueError(f"model = {name!r}: unknown; there are {', '.join(NAMES)}")
+    canonical(name)
     for option in options:
         if option not in OPTIONS.get(name, ()):
             there = ", ".join(OPTIONS.get(name, ())) or "none"
@@ -105,8 +108,23 @@ def build(
     if initialization not in INITIALIZATIONS:
         raise ValueError(f"initialization = {initialization!r}: must be one of {', '.join(INITIALIZATIONS)}")
     with seeded(derive(seed, "initialization")):
+        if own.is_own(name):
+            return network(name, width, in_shape, classes)
         model = _BUILDERS[name](width if name == "mlp" else int(width), in_shape, classes, **options)
         return lecun_normal(model) if initialization == "lecun" else model
+
+
+def canonical(name: str) -> str:
+    """The name itself; of a user's model, with its present version. ValueError for what is the name of no model.
+
+    >>> canonical("mlp")
+    'mlp'
+    """
+    if own.is_own(name):
+        return own.canonical("model", name, OwnModel)
+    if name not in NAMES:
+        raise ValueError(f"model = {name!r}: must be one of {', '.join(NAMES)}, or MODULE:ENTRY of your own")
+    return name
 
 
 @torch.no_grad()
@@ -158,7 +176,9 @@ def check_width(name: str, width: float) -> None:
     ValueError: width = 0.5: a vgg11 needs a whole number of neurons or filters, 1 or more
     """
     whole = math.isfinite(width) and width >= 1 and float(width).is_integer()
-    if name == "mlp":
+    if own.is_own(name):
+        check_own_width(name, width)
+    elif name == "mlp":
         if not (math.isfinite(width) and round(100 * width) >= 1):
             raise ValueError(
                 f"width = {width!r}: the hidden layers of an mlp have 300 and 100 times width neurons, "

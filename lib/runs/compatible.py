@@ -24,7 +24,7 @@ def check(run) -> None:
     _check_options(run)
     _check_linearization(run)
     models.check_width(run.model, run.width)
-    if run.dataset in data.DATASETS:  # of others the images are not known before they are read
+    if not data.in_folder(run.dataset):  # of others the images are not known before they are read
         check_data(run, data.sample_counts(run.dataset)[0], data.shapes(run.dataset)[1])
 
 
@@ -96,6 +96,8 @@ def _check_linearization(run) -> None:
         )
     if run.linearize != "tangent":
         return
+    if run.model not in models.NAMES:
+        raise ValueError("linearize = 'tangent': of the built-in networks only; take 'none' or 'centered'")
     if run.batch_norm or ("norm" in models.OPTIONS.get(run.model, ()) and run.norm == "batch"):
         message = "is of a function of one sample, and batch norm mixes those of a batch; take another network or norm"
         raise ValueError(f"linearize = 'tangent': the tangent model {message}")

@@ -7,7 +7,11 @@ of measurement is a function
 
 of the network at initialization and after training (on the device, in evaluation mode), the run's data
 (`lib.training.batches.Batches`) and the run; what it returns are plain JSON values. Its keyword arguments are the
-options of the kind.
+options of the kind. A kind of DURING is asked before each epoch and after the last, as
+
+    kind(network, epochs, batches, run, **options) -> dict or None
+
+and its record has the lists of what it gave.
 """
 
 import dataclasses
@@ -17,12 +21,14 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from lib.runs import flatness, laziness
+from lib.runs import course, features, flatness, laziness
 from lib.runs.run import Run
 
 KINDS: dict[str, Callable] = {
-    kind.__name__: kind for kind in (flatness.flatness, flatness.landscape, laziness.laziness)
+    kind.__name__: kind
+    for kind in (flatness.flatness, flatness.landscape, laziness.laziness, features.features, course.course)
 }
+DURING = ("course",)
 RECIPES = {"flatness": 2}  # of the kinds that came to measure something else under the same options; all others have 1
 
 
@@ -62,6 +68,11 @@ class Measurement:
     def dataset(self) -> str:
         """Of the run: it decides in which store the records of both are."""
         return self.run.dataset
+
+    @property
+    def during(self) -> bool:
+        """Whether it is taken while the network is trained."""
+        return self.kind in DURING
 
     @property
     def recipe(self) -> int:

@@ -24,7 +24,7 @@ def origin(device: torch.device) -> dict:
 @functools.cache  # of the code that this process runs
 def code() -> str:
     """16 hexadecimal digits: the hash of the code that trains, whatever its comments and docstrings are."""
-    files = [file for name in TRAINING for file in _files(paths.ROOT / "lib" / name)]
+    files = [file for name in TRAINING for file in _files(paths.PACKAGE / name)]
     texts = [f"{file.relative_to(paths.ROOT).as_posix()} {_statements(file)}" for file in files]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 

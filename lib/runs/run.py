@@ -29,6 +29,8 @@ UNRECORDED = ("missing", "failed")  # statuses, in tables, of runs that have no 
 class Run:
     """One training run. Invalid values raise ValueError naming the field, the value and what is allowed.
 
+    dataset, model: a name of `lib.data` and of `lib.models`, or "MODULE:ENTRY", a user's own (`lib.core.own`), to which
+        the present version is added.
     loss: "cross_entropy"; "squared" ‖f(x) − y‖² as in Appendix A, or "mse", half of it; both summed over
         outputs and averaged over samples, class labels made one-hot.
     optimizer, rho, normalized: "sgd", or "sam" with radius ρ and ε = ρg/‖g‖ or, unnormalized, ε = ρg.
@@ -124,7 +126,8 @@ class Run:
     def __post_init__(self):
         for field in fields(self):
             object.__setattr__(self, field.name, _cast(field, getattr(self, field.name)))
-        data.check_name(self.dataset)
+        object.__setattr__(self, "dataset", data.canonical(self.dataset))
+        object.__setattr__(self, "model", models.canonical(self.model))
         if self.digest and not data.in_folder(self.dataset):
             raise ValueError(f"digest = {self.digest!r}: is of image folders; leave it empty for {self.dataset!r}")
         for name, allowed in _CHOICES.items():
@@ -201,7 +204,6 @@ class Run:
 
 
 _CHOICES = {
-    "model": models.NAMES,
     "loss": losses.NAMES,
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas
 import torch
 
-from lib.runs import Measurement, Run, records
+from lib.runs import Measurement, Run, meaning, records
 from lib.sweep import groups
 from lib.sweep.rounds import make_missing
 
@@ -48,8 +48,9 @@ def sweep(
     beside it, and by itself with the plainest engine. A FailedWarning names it; the next call tries it again.
 
     Raises StoreError (read-only or full store), DataUnavailable, ValueError (a budget that is no time, a device that
-    is none, or that is not there), TypeError (an executor that is none, or what is no list of runs), and whatever
-    stopped a group of runs, after the other groups have ended; of a given executor, BrokenExecutor if its workers died.
+    is none, or that is not there, a user's model or data set that is another one than in a record), TypeError (an
+    executor that is none, or what is no list of runs), and whatever stopped a group of runs, after the other groups
+    have ended; of a given executor, BrokenExecutor if its workers died.
 
     >>> import tempfile
     >>> run = Run(dataset="digits", width=0.03, epochs=1, n_train=64)
@@ -59,6 +60,7 @@ def sweep(
     ['done']
     """
     runs = _checked(runs, Run)
+    _check_meaning(runs, store)
     deadline = None if budget is None else time.time() + parse_seconds(budget)
     _check_executor(executor)
     failed = {}
@@ -94,6 +96,7 @@ def measure(
     ['done']
     """
     measurements = _checked(measurements, Measurement)
+    _check_meaning([measurement.run for measurement in measurements], store)
     deadline = None if budget is None else time.time() + parse_seconds(budget)
     _check_executor(executor)
     failed = {}
@@ -123,6 +126,12 @@ def _checked(given, kind: type) -> list:
         if not isinstance(what, kind):
             raise TypeError(f"{name}: {what!r} is no {kind.__name__}")
     return [what.located() for what in given]
+
+
+def _check_meaning(runs: list[Run], store) -> None:
+    """Raise ValueError for a user's model or data set that is another one than in a record."""
+    for folder in {groups.store_of(store, run) for run in runs}:
+        meaning.check(folder, [run for run in runs if groups.store_of(store, run) == folder])
 
 
 def _training_device(device: str | torch.device | None, executor: Executor | None) -> torch.device:

@@ -3,8 +3,8 @@
 Beside the records of a store lies a folder `checkpoints`. There a group under way has NAME.runs (its members),
 NAME.progress (the epoch it is at, and the process), NAME.pt (its checkpoint) and NAME.here (while the process that
 asked for it trains it, and would die with it). KEY.lock is a process's claim on a run, KEY.weights what a run trained
-on which something is measured, and *.check say which engines can be trusted here (`lib.sweep.selfcheck`). All of it may
-be deleted; at worst, work is done again.
+on which something is measured, KEY.course what was measured while it trained, and *.check say which engines can be
+trusted here (`lib.sweep.selfcheck`). All of it may be deleted; at worst, work is done again.
 
 The last bits of a run depend on the company in which it trains. So the groups of a grid are filed before any of them is
 trained: whenever the grid is asked for again, whatever has happened meanwhile, each run has the company that it would
@@ -77,14 +77,21 @@ class Group:
         """The file of the weights of a member that is measured."""
         return self.folder / f"{run.key}.weights"
 
+    def course(self, measurement: Measurement) -> Path:
+        """The file of what was measured during training."""
+        return self.folder / f"{measurement.key}.course"
+
     def missing(self) -> list[Run]:
-        """The members that have no record yet, or no weights though something is to be measured on them."""
+        """The members that have no record yet, or no weights though something is to be measured on them, or that are to
+        be measured during training."""
         unmeasured = {measurement.run for measurement in self.unmeasured()}
+        unwatched = {m.run for m in self.unmeasured() if m.during and not self.course(m).exists()}
         return [
             run
             for run in self.runs
             if records.read(self.store, run, warn=False) is None
             or (run in unmeasured and not self.weights(run).exists())
+            or run in unwatched
         ]
 
     def unmeasured(self) -> list[Measurement]:

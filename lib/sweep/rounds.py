@@ -137,7 +137,7 @@ def _contained(groups_: list[Group], deaths: list[WorkerDied], device, deadline,
 
 def _weight(run: Run) -> float:
     """The share of a run in the time to finish, in any unit. An image folder, of unknown size, counts as CIFAR-10."""
-    known = data.DATASETS.get(run.dataset, data.DATASETS["cifar10"])
+    known = data.info(run.dataset) or data.DATASETS["cifar10"]
     return groups.cost(run) * (run.n_train or known.samples[0])
 
 

@@ -5,6 +5,7 @@ A claim is a lock on a file, which the kernel drops when its process dies, so th
 
 import contextlib
 import gc
+import json
 import os
 import platform
 import time
@@ -15,9 +16,9 @@ from collections.abc import Callable
 import torch
 from filelock import FileLock, Timeout
 
-from lib.core import ambient, interruption
+from lib.core import ambient, files, interruption
 from lib.data import DataUnavailable
-from lib.runs import Run, origin, records, schema
+from lib.runs import Run, course, origin, records, schema
 from lib.runs.measurement import KINDS, Measurement
 from lib.sweep import groups, selfcheck
 from lib.sweep.groups import Group
@@ -87,6 +88,7 @@ def work(
                 with interruption.stopping(lambda: is_past(deadline, PROMPT)):
                     taken = take(group, measurement, device)
                 records.write(group.store, taken)
+                group.course(measurement).unlink(missing_ok=True)
                 tick()
         except (fitting.Stopped, interruption.Interrupted):
             return STOPPED
@@ -140,9 +142,27 @@ def _fit(group: Group, device: torch.device, deadline, parent, tick) -> tuple[li
     with ambient.exactly(device):
         engine = engines.engine(group.runs, device, plain=group.plain)
         group.register()
-        trained = fitting.fit(engine, checkpoint=group.file("pt"), stop=stop)
+        watch = Watch(group)
+        trained = fitting.fit(engine, checkpoint=group.file("pt"), stop=stop, watch=watch if watch.seen else None)
+    for measurement in watch.measurements:
+        with records.writing(group.folder):
+            files.replace(group.course(measurement), json.dumps(course.table(watch.seen[measurement.key])))
     measured = {measurement.run for measurement in group.measurements}
     return trained, {run: engine.network(i).state_dict() for i, run in enumerate(group.runs) if run in measured}
+
+
+class Watch:
+    """Takes the group's measurements during training. seen: what each has given so far, by its key."""
+
+    def __init__(self, group: Group):
+        self.measurements = [measurement for measurement in group.unmeasured() if measurement.during]
+        self.seen = {measurement.key: [] for measurement in self.measurements}
+
+    def __call__(self, epoch: int, engine) -> None:
+        for measurement in self.measurements:
+            model = engine.network(engine.runs.index(measurement.run))
+            point = KINDS[measurement.kind](model, epoch, engine.data, measurement.run, **measurement.options)
+            self.seen[measurement.key] += [point] if point else []
 
 
 def _save_weights(group: Group, run: Run, state: dict, device: torch.device) -> None:
@@ -188,7 +208,10 @@ def take(group: Group, measurement: Measurement, device: torch.device) -> dict:
         before, after = (batches.network(run)[0].eval() for _ in range(2))
         weights = _weights(group, run, device)
         after.load_state_dict(weights["weights"])
-        values = KINDS[measurement.kind](before, after, batches, run, **measurement.options)
+        if measurement.during:
+            values = json.loads(group.course(measurement).read_text(encoding="utf-8"))
+        else:
+            values = KINDS[measurement.kind](before, after, batches, run, **measurement.options)
         result = records.provenance(device) | {"data": batches.digest, "trained_by": weights["origin"]}
     return {
         "measurement": measurement.as_dict(),

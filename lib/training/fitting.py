@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from lib.core import files
-from lib.runs import Run, origin, records
+from lib.runs import Run, meaning, origin, records
 from lib.sam import gradient_norm
 
 CHECKPOINT_SECONDS = 15.0  # what a kill may cost at most, beside the epoch under way
@@ -24,17 +24,25 @@ class Stopped(Exception):
     """Training stopped before its end, with a checkpoint to go on from."""
 
 
-def fit(engine, *, checkpoint: Path | None = None, stop: Callable[[int, float], bool] | None = None) -> list[dict]:
+def fit(
+    engine,
+    *,
+    checkpoint: Path | None = None,
+    stop: Callable[[int, float], bool] | None = None,
+    watch: Callable[[int, object], None] | None = None,
+) -> list[dict]:
     """Train `engine.runs` to the end and return their records, in order.
 
     checkpoint: a file to go on from, if it is there, and to write to every CHECKPOINT_SECONDS.
     stop: called before each epoch with its number and the seconds the last one took; if it is true, training is
         checkpointed and Stopped is raised.
+    watch: called before each epoch and after the last with how many were trained and the engine. Its `seen`, lists by
+        keys, goes with the checkpoint.
 
     A run whose loss is no longer finite is "diverged": its curves end with the last finite epoch, its final
     numbers are None, and the runs beside it go on.
     """
-    state = _load(checkpoint, engine)
+    state = _load(checkpoint, engine, watch)
     curves, diverged, seconds = state["curves"], state["diverged"], state["seconds"]
     saved = time.monotonic()
     last = 0.0
@@ -42,15 +50,20 @@ def fit(engine, *, checkpoint: Path | None = None, stop: Callable[[int, float], 
         if stop and stop(epoch, last):
             _save(checkpoint, engine, state | {"epochs": epoch, "seconds": seconds})
             raise Stopped
+        watching = time.monotonic()
+        if watch:
+            watch(epoch, engine)
         began = time.monotonic()
         _one_epoch(engine, epoch, curves, diverged)
-        last = time.monotonic() - began
-        seconds += last
+        last = time.monotonic() - watching
+        seconds += time.monotonic() - began
         if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
             _save(checkpoint, engine, state | {"epochs": epoch + 1, "seconds": seconds})
             saved = time.monotonic()
         if all(diverged):
             break
+    if watch:
+        watch(engine.runs[0].epochs, engine)
     began = time.monotonic()
     splits = ("train", "test", *_held_out(engine))
     final = [_final(dict(zip(splits, parts, strict=True))) for parts in zip(*map(engine.evaluate, splits), strict=True)]
@@ -123,6 +136,7 @@ def _record(
             **records.provenance(engine.device),
             **({"begun_by": origins[:-1]} if len(origins) > 1 else {}),
             "data": engine.data.digest,
+            **meaning.meaning(run),
             "engine": engine.name,
             "group": len(engine.runs),
             "company": [run.key for run in engine.runs],
@@ -137,6 +151,7 @@ def _save(checkpoint: Path | None, engine, state: dict) -> None:
     if checkpoint is None:
         return
     of = {"engine": engine.state_dict(), "keys": [run.key for run in engine.runs], "data": engine.data.digest}
+    of |= meaning.meaning(engine.runs[0])
     of["digests"] = engine.digests  # a mask that SNIP chose elsewhere may differ in weights of nearly equal score
     save(state | of, checkpoint)
 
@@ -163,7 +178,7 @@ def reason(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _load(checkpoint: Path | None, engine) -> dict:
+def _load(checkpoint: Path | None, engine, watch=None) -> dict:
     """The state to go on from: the checkpoint's, or a fresh one where there is none, or none that can be read or that
     this code, this torch and these data would have written. origins: of all that trained, this process last."""
     here = origin.origin(engine.device)
@@ -173,16 +188,22 @@ def _load(checkpoint: Path | None, engine) -> dict:
         "diverged": [False] * len(engine.runs),
         "seconds": 0.0,
         "origins": [here],
+        "seen": watch.seen if watch else {},
     }
     if checkpoint is None or not checkpoint.exists():
         return fresh
     try:
         state = load(checkpoint, engine.device)
-        result = {name: state[name] for name in fresh}
+        result = {"seen": {}} | state
+        result = {name: result[name] for name in fresh}
+        if lacking := fresh["seen"].keys() - result["seen"].keys():
+            raise ValueError(f"what is measured during training is not in it ({', '.join(sorted(lacking))})")
         if state["keys"] != [run.key for run in engine.runs]:
             raise ValueError("it is of other runs")
         if other := origin.differing(result["origins"][-1], here) + ["data"] * (state["data"] != engine.data.digest):
             raise ValueError(f"it was written with other {' and '.join(other)}")
+        if "network" in state and meaning.differs(state["network"], meaning.meaning(engine.runs[0])["network"]):
+            raise ValueError("its network is another one, though of the same name")
         if state.get("digests", engine.digests) != engine.digests:
             raise ValueError("its masks are not those that this machine chooses")
         engine.load_state_dict(state["engine"])
@@ -192,4 +213,6 @@ def _load(checkpoint: Path | None, engine) -> dict:
         )
         engine.__init__(engine.runs, engine.device)
         return fresh
-    return result | {"origins": [past for past in result["origins"] if past != here] + [here]}
+    for key, values in fresh["seen"].items():
+        values[:] = result["seen"][key]
+    return result | {"seen": fresh["seen"], "origins": [past for past in result["origins"] if past != here] + [here]}
