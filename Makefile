@@ -1,7 +1,7 @@
 # The whole workflow. `make figures` on a fresh machine needs Python 3.11 or later, make and a package registry.
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: setup figures test test-engines lab plan notebooks bench gpu-pack clean help
+.PHONY: setup figures test test-engines lab plan notebooks site test-site bench gpu-pack clean help
 
 PYTHON ?= python3
 PRESET ?= smoke
@@ -53,6 +53,18 @@ plan: setup  ## what is cached and missing for each figure, and what that would 
 
 notebooks: setup  ## execute the committed .ipynb again
 	$(RUN) -m lib.paper.notebooks refresh $(NOTEBOOKS)
+
+# Sphinx and what it draws with have a list of pins of their own, so that figures and tests need less to be installed.
+.venv/site-ready: requirements-site.txt .venv/ready
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements.txt -r requirements-site.txt
+	touch $@
+
+site: PRESET = lite
+site: .venv/site-ready  ## build/site/html: a static site from the records of PRESET=lite, or smoke
+	OMP_NUM_THREADS=1 SAM_FIGURES=build/site/figures $(RUN) -m lib.paper.site --preset $(PRESET) --train $(TRAIN)
+
+test-site: site  # drives the site in a Chromium, if there is one; JUPYTERLAB=1: JupyterLab as well
+	$(RUN) -m pytest tests/test_site_*.py
 
 bench: setup  ## time the engine and the Hessian library against their peers
 	$(RUN) -m benchmarks

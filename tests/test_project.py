@@ -12,7 +12,8 @@ from lib.core import paths
 from lib.paper.claims import CLAIMS, pages
 from lib.paper.claims.verdicts import VERDICTS
 
-TARGETS = ["setup", "figures", "test", "test-engines", "lab", "plan", "notebooks", "bench", "gpu-pack", "clean", "help"]
+TARGETS = ["setup", "figures", "test", "test-engines", "lab", "plan", "notebooks", "site", "test-site", "bench"]
+TARGETS += ["gpu-pack", "clean", "help"]
 DOCS = sorted((paths.ROOT / "docs").glob("*.md"))
 PAGES = [*(paths.ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *DOCS]
 CITED = r"\*([a-z, ]+)\*: `([^`]+)`"  # *reproduced*: `claim`
