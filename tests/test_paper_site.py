@@ -148,3 +148,12 @@ def test_the_landscapes_are_whole_grids():
     for surface in surfaces:
         assert np.shape(surface["loss"]) == (len(surface["v"]), len(surface["u"])) and np.min(surface["loss"]) > 0
     assert explored.landscape(GALLERY / "absent.csv") == []
+
+
+def test_the_pins_of_the_site_leave_those_of_the_project_alone():
+    lines = [
+        line for line in (paths.ROOT / "requirements-site.txt").read_text().splitlines() if line[:1] not in ("", "#")
+    ]
+    assert all(re.fullmatch(r"[\w-]+==\d+(\.\d+)+", line) for line in lines)
+    project = {line.split("==")[0] for line in (paths.ROOT / "requirements.txt").read_text().splitlines()}
+    assert not {line.split("==")[0] for line in lines} & project

@@ -65,7 +65,7 @@ def claims(book: Book, preset: str) -> str:
         for name, caption in part.items():
             for claim in caption.claims:
                 shown_in.get(claim, []).append(name)
-    head = ("claim", "where", "the paper", "measured", "seeds", "verdict", "figure", "records", "how")
+    head = ("claim", "where", "the paper", "measured", "seeds", "verdict", "figure", "records")
     body = "\n".join(
         _row(name, row, notebook, shown_in[name]) for notebook, rows in book.items() for name, row in rows.items()
     )
@@ -107,7 +107,7 @@ def _row(name: str, row: Mapping, notebook: str, shown_in: list[str]) -> str:
         else ""
     )
     cells = {
-        "claim": f"<code>{name}</code> {html.escape(row['claim'])}",
+        "claim": f"<code>{name}</code> {html.escape(row['claim'])}{how}",
         "where": html.escape(row["source"]),
         "the paper": html.escape("; ".join(filter(None, (row.get("paper", ""), table.published_of(row))))),
         "measured": html.escape(measured),
@@ -115,7 +115,6 @@ def _row(name: str, row: Mapping, notebook: str, shown_in: list[str]) -> str:
         "verdict": f'<span class="chip {slug(row["verdict"])}">{table.verdict_of(row)}</span>',
         "figure": ", ".join(number_of.values()),
         "records": records,
-        "how": how,
     }
     data = f'data-verdict="{row["verdict"]}" data-section="{html.escape(pages.TITLES.get(notebook, notebook))}"'
     return f'<tr id="{name}" {data}>' + "".join(f'<td data-label="{k}">{v}</td>' for k, v in cells.items()) + "</tr>"
