@@ -8,6 +8,7 @@ PRESET ?= smoke
 TRAIN ?= $(if $(filter smoke,$(PRESET)),1,0)
 NOTEBOOKS ?=
 CPU ?=
+PDF ?=
 TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 RUN := .venv/bin/python
 
@@ -64,8 +65,8 @@ notebooks: setup  ## execute the committed .ipynb again
 	touch $@
 
 site: PRESET = lite
-site: .venv/site-ready  ## build/site/html: a static site from the records of PRESET=lite, or smoke
-	OMP_NUM_THREADS=1 SAM_FIGURES=build/site/figures $(RUN) -m lib.paper.site --preset $(PRESET) --train $(TRAIN)
+site: .venv/site-ready  ## build/site/html: a static site from the records of PRESET=lite, or smoke; PDF=1: as a PDF as well
+	OMP_NUM_THREADS=1 SAM_FIGURES=build/site/figures $(RUN) -m lib.paper.site --preset $(PRESET) --train $(TRAIN) $(if $(PDF),--pdf)
 
 test-site: site  # drives the site in a Chromium, if there is one; JUPYTERLAB=1: JupyterLab as well
 	$(RUN) -m pytest tests/test_site_*.py

@@ -1,11 +1,11 @@
 """A headless Chromium for tests: one of the distribution, driven by Playwright; absent where either is."""
 
-import shutil
 from contextlib import contextmanager
 
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+from lib.paper.site import printed
+
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -13,9 +13,9 @@ DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 def chromium():
     """A browser; the test is skipped where there is none."""
     playwright = pytest.importorskip("playwright.sync_api")
-    program = next((path for path in map(shutil.which, NAMES) if path), None)
+    program = printed.browser()
     if program is None:
-        pytest.skip(f"none of {', '.join(NAMES)} is installed")
+        pytest.skip(f"none of {', '.join(printed.BROWSERS)} is installed")
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser

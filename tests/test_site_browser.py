@@ -162,7 +162,8 @@ def test_a_teacher_shows_section_4(page):
     """From the front page to the stability map; the verdict of Theorem 9 follows the sliders."""
     visit(page, "index")
     page.get_by_role("link", name="stability map").click()
-    said = page.locator("#s-said")
+    said = page.locator("#s-said", has_text="The second moment")
+    said.wait_for()
     page.locator("#s-eta").fill("5")
     page.locator("#s-rho").fill("5")
     assert "is stable" in said.inner_text() and "promises stability" in said.inner_text()

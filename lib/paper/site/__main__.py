@@ -16,7 +16,7 @@ import nbformat
 from lib.core import files, paths, terminal
 from lib.paper import experiments, notebooks
 from lib.paper.captions import CAPTIONS
-from lib.paper.site import articles, explored, figures, links, pages, records, references
+from lib.paper.site import articles, explored, figures, links, pages, printed, records, references
 from lib.paper.site.executed import executed
 
 HERE = paths.ROOT / "build" / "site"
@@ -107,14 +107,18 @@ def _copy(extra: Path, folder: Path, preset: str, book: Mapping[str, Mapping]) -
         _put(extra / "data" / f"{name.lower()}.js", f"window.{name} = {text};\n")
 
 
-def render(source: Path, extra: Path, out: Path) -> None:
-    """Let Sphinx build the site. SiteError if it warns of anything."""
+def sphinx(builder: str, source: Path, extra: Path, out: Path) -> None:
+    """Let Sphinx build. SiteError if it warns of anything."""
     shutil.rmtree(out, ignore_errors=True)
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-j", "2"]
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", builder, "-j", "2"]
     command += ["-c", str(paths.ROOT / "site"), "-D", f"html_extra_path={extra}", "-d", str(out.parent / "doctrees")]
-    process = subprocess.run([*command, str(source), str(out)])
-    if process.returncode:
+    if subprocess.run([*command, str(source), str(out)]).returncode:
         raise SiteError("Sphinx did not build the site without a warning, see above")
+
+
+def render(source: Path, extra: Path, out: Path) -> None:
+    """Build the site. SiteError if it becomes larger than it may be."""
+    sphinx("html", source, extra, out)
     for file in out.rglob("*.map"):  # of the theme's scripts, for who debugs them
         file.unlink()
     shutil.rmtree(out / "_sources", ignore_errors=True)
@@ -130,6 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--preset", default="lite", help=f"one of {', '.join(experiments.PRESETS)}")
     parser.add_argument("--train", type=int, choices=(0, 1), help="train missing runs; by default only at smoke")
     parser.add_argument("--as-executed", action="store_true", help="take the executed notebooks of the last time")
+    parser.add_argument("--pdf", action="store_true", help="print all of it to build/site/site.pdf as well")
     terminal.tolerate()
     given = parser.parse_args(arguments)
     began = time.monotonic()
@@ -144,7 +149,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"notebooks executed after {time.monotonic() - began:.0f} s", flush=True)
         write(HERE / "source", HERE / "extra", made, paths.figures() / given.preset, given.preset)
         render(HERE / "source", HERE / "extra", HERE / "html")
-    except (notebooks.NotebookError, SiteError, ValueError, FileNotFoundError) as error:
+        if given.pdf:
+            sphinx("singlehtml", HERE / "source", HERE / "extra", HERE / "single")
+            printed.to_pdf(HERE / "single" / "index.html", HERE / "html", HERE / "site.pdf")
+    except (notebooks.NotebookError, SiteError, printed.PrintError, ValueError, FileNotFoundError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     print(f"{time.monotonic() - began:.0f} s in all")
