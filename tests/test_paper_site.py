@@ -1,6 +1,7 @@
 """The pieces of the site: captions, links, citations, articles, pages, and the data that its figures draw."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from lib.paper.claims import CLAIMS, pages
 from lib.paper.experiments.figures import FIGURES
 from lib.paper.site import articles, explored, figures, links, records, references
 from lib.paper.site import pages as site_pages
+from lib.paper.site.executed import is_current
 from lib.theory import linear_stability
 
 GALLERY = paths.ROOT / "figures" / "lite"
@@ -157,3 +159,18 @@ def test_the_pins_of_the_site_leave_those_of_the_project_alone():
     assert all(re.fullmatch(r"[\w-]+==\d+(\.\d+)+", line) for line in lines)
     project = {line.split("==")[0] for line in (paths.ROOT / "requirements.txt").read_text().splitlines()}
     assert not {line.split("==")[0] for line in lines} & project
+
+
+def test_a_notebook_is_executed_again_after_a_change_or_without_its_figures(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAM_FIGURES", str(tmp_path))
+    monkeypatch.setenv("SAM_RECORDS", str(tmp_path / "records"))
+    source, made = notebooks.sources(["07_benign_overfitting"])[0], tmp_path / "07_benign_overfitting.ipynb"
+    assert not is_current(made, source, "lite")
+    made.write_text("{}")
+    assert not is_current(made, source, "lite")
+    (tmp_path / "lite").mkdir()
+    for name in notebooks.figures_of(source):
+        (tmp_path / "lite" / f"{name}.png").touch()
+    assert is_current(made, source, "lite")
+    os.utime(made, (0, 0))
+    assert not is_current(made, source, "lite")

@@ -159,3 +159,23 @@ def test_tests_of_engines_run_with_the_instructions_of_other_processors_too():
     jobs = yaml.safe_load(workflow.read_text())["jobs"]
     assert jobs["old-processor"]["env"] == {"ATEN_CPU_CAPABILITY": "default"}
     assert jobs["old-processor"]["steps"][-1] == {"run": "make test-engines"}
+
+
+def test_binder_takes_its_pins_from_requirements_alone():
+    lines = (paths.ROOT / ".binder" / "requirements.txt").read_text().splitlines()
+    wanted = [line for line in lines if not line.startswith("#")]
+    assert wanted[0].startswith("--extra-index-url") and wanted[1:] == ["-r ../requirements.txt"]
+
+
+def test_the_site_is_built_at_lite_unless_another_preset_is_named():
+    for given, expected in ([], "--preset lite --train 0"), (["PRESET=smoke"], "--preset smoke --train 1"):
+        printed = subprocess.run(["make", "-n", "site", *given], capture_output=True, text=True, cwd=paths.ROOT).stdout
+        assert expected in printed.splitlines()[-1]
+
+
+def test_setup_without_cuda_takes_the_pinned_torch_from_its_index():
+    for given, expected in ([], False), (["CPU=1"], True):
+        printed = subprocess.run(
+            ["make", "-B", "-n", "setup", *given], capture_output=True, text=True, cwd=paths.ROOT
+        ).stdout
+        assert ("--index-url https://download.pytorch.org/whl/cpu" in printed) is expected

@@ -17,7 +17,7 @@ def executed(folder: Path, preset: str, train: bool) -> list[Path]:
 
     Raises NotebookError for one that fails."""
     sources = notebooks.sources()
-    due = [source for source in sources if not is_current(folder / f"{source.stem}.ipynb", source)]
+    due = [source for source in sources if not is_current(folder / f"{source.stem}.ipynb", source, preset)]
     parameters = {"preset": preset, "train": train}
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(AT_A_TIME, mp_context=context) as pool:
@@ -27,12 +27,12 @@ def executed(folder: Path, preset: str, train: bool) -> list[Path]:
     return [folder / f"{source.stem}.ipynb" for source in sources]
 
 
-def is_current(made: Path, source: Path) -> bool:
-    """Whether a notebook was executed after its source, the library and the records last changed."""
-    if not made.exists():
+def is_current(made: Path, source: Path, preset: str) -> bool:
+    """Whether a notebook was executed after its source, the library and the records last changed, and its figures are
+    still there."""
+    pictures = [paths.gallery(preset) / f"{name}.png" for name in notebooks.figures_of(source)]
+    if not all(file.exists() for file in (made, *pictures)):
         return False
-    library = [
-        file for file in (paths.ROOT / "lib").rglob("*.py") if not any(name in file.parts for name in OF_THE_SITE)
-    ]
+    library = [file for file in paths.ROOT.glob("lib/**/*.py") if not set(OF_THE_SITE) & set(file.parts)]
     depends = [source, *library, *(paths.records(name) for name in ("mnist", "digits"))]
     return made.stat().st_mtime >= max(file.stat().st_mtime for file in depends if file.exists())
