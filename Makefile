@@ -1,23 +1,28 @@
 # The whole workflow. `make figures` on a fresh machine needs Python 3.11 or later, make and a package registry.
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: setup figures test test-engines lab plan notebooks bench gpu-pack clean help
+.PHONY: setup figures test test-engines lab plan notebooks site test-site bench gpu-pack clean help
 
 PYTHON ?= python3
 PRESET ?= smoke
 TRAIN ?= $(if $(filter smoke,$(PRESET)),1,0)
 NOTEBOOKS ?=
+CPU ?=
+PDF ?=
+TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 RUN := .venv/bin/python
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
-	@echo "PRESET=smoke|lite|paper (now $(PRESET)), TRAIN=0|1 (now $(TRAIN)), NOTEBOOKS=\"01_convergence …\" (all), SAM_DATA=folder"
+	@echo "PRESET=smoke|lite|paper (now $(PRESET)), TRAIN=0|1 (now $(TRAIN)), NOTEBOOKS=\"01_convergence …\" (all), SAM_DATA=folder, CPU=1 (setup: torch without CUDA)"
 
 setup: .venv/ready  ## make .venv from the pinned requirements
 
 .venv/ready: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed, this is " + sys.version)'
 	$(PYTHON) -m venv .venv
+	$(if $(CPU),$(RUN) -m pip install --quiet --disable-pip-version-check --retries 1 --index-url $(TORCH_CPU) \
+		`grep -E '^torch(vision)?==' requirements.txt` || echo "no CPU build at $(TORCH_CPU): the default wheels are taken")
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	$(RUN) -m ipykernel install --sys-prefix
@@ -53,6 +58,18 @@ plan: setup  ## what is cached and missing for each figure, and what that would 
 
 notebooks: setup  ## execute the committed .ipynb again
 	$(RUN) -m lib.paper.notebooks refresh $(NOTEBOOKS)
+
+# Sphinx and what it draws with have a list of pins of their own, so that figures and tests need less to be installed.
+.venv/site-ready: requirements-site.txt .venv/ready
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements.txt -r requirements-site.txt
+	touch $@
+
+site: PRESET = lite
+site: .venv/site-ready  ## build/site/html: a static site from the records of PRESET=lite, or smoke; PDF=1: as a PDF as well
+	OMP_NUM_THREADS=1 SAM_FIGURES=build/site/figures $(RUN) -m lib.paper.site --preset $(PRESET) --train $(TRAIN) $(if $(PDF),--pdf)
+
+test-site: site  # drives the site in a Chromium, if there is one; JUPYTERLAB=1: JupyterLab as well
+	$(RUN) -m pytest tests/test_site_*.py
 
 bench: setup  ## time the engine and the Hessian library against their peers
 	$(RUN) -m benchmarks

@@ -12,7 +12,8 @@ from lib.core import paths
 from lib.paper.claims import CLAIMS, pages
 from lib.paper.claims.verdicts import VERDICTS
 
-TARGETS = ["setup", "figures", "test", "test-engines", "lab", "plan", "notebooks", "bench", "gpu-pack", "clean", "help"]
+TARGETS = ["setup", "figures", "test", "test-engines", "lab", "plan", "notebooks", "site", "test-site", "bench"]
+TARGETS += ["gpu-pack", "clean", "help"]
 DOCS = sorted((paths.ROOT / "docs").glob("*.md"))
 PAGES = [*(paths.ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *DOCS]
 CITED = r"\*([a-z, ]+)\*: `([^`]+)`"  # *reproduced*: `claim`
@@ -154,7 +155,27 @@ def test_the_citation_file_has_what_its_format_requires():
 def test_tests_of_engines_run_with_the_instructions_of_other_processors_too():
     printed = subprocess.run(["make", "-n", "test"], capture_output=True, text=True, cwd=paths.ROOT).stdout
     assert "ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 make test-engines" in printed
-    (workflow,) = (paths.ROOT / ".github" / "workflows").iterdir()
+    workflow = paths.ROOT / ".github" / "workflows" / "ci.yml"
     jobs = yaml.safe_load(workflow.read_text())["jobs"]
     assert jobs["old-processor"]["env"] == {"ATEN_CPU_CAPABILITY": "default"}
     assert jobs["old-processor"]["steps"][-1] == {"run": "make test-engines"}
+
+
+def test_binder_takes_its_pins_from_requirements_alone():
+    lines = (paths.ROOT / ".binder" / "requirements.txt").read_text().splitlines()
+    wanted = [line for line in lines if not line.startswith("#")]
+    assert wanted[0].startswith("--extra-index-url") and wanted[1:] == ["-r ../requirements.txt"]
+
+
+def test_the_site_is_built_at_lite_unless_another_preset_is_named():
+    for given, expected in ([], "--preset lite --train 0"), (["PRESET=smoke"], "--preset smoke --train 1"):
+        printed = subprocess.run(["make", "-n", "site", *given], capture_output=True, text=True, cwd=paths.ROOT).stdout
+        assert expected in printed.splitlines()[-1]
+
+
+def test_setup_without_cuda_takes_the_pinned_torch_from_its_index():
+    for given, expected in ([], False), (["CPU=1"], True):
+        printed = subprocess.run(
+            ["make", "-B", "-n", "setup", *given], capture_output=True, text=True, cwd=paths.ROOT
+        ).stdout
+        assert ("--index-url https://download.pytorch.org/whl/cpu" in printed) is expected

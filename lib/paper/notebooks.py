@@ -50,7 +50,12 @@ def sources(names: list[str] | None = None) -> list[Path]:
 
 def figures_of(source: Path) -> list[str]:
     """The names under which a notebook saves its figures."""
-    calls = [node for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    return saved_in(source.read_text(encoding="utf-8"))
+
+
+def saved_in(code: str) -> list[str]:
+    """The names under which a notebook, or one of its cells, saves figures."""
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
     saves = sorted((c for c in calls if ast.unparse(c.func) == "plots.save"), key=lambda call: call.lineno)
     return [call.args[1].value for call in saves]
 
@@ -83,6 +88,7 @@ def execute(source: Path, folder: Path, parameters: dict) -> Path:
             progress_bar=False,
             stderr_file=sys.stderr,  # the progress of sweeps
             execution_timeout=TIMEOUT,
+            extra_arguments=["--log-level=ERROR"],  # of the kernel, which warns of its transport
         )
     except papermill.PapermillExecutionError as error:
         raise NotebookError(
@@ -186,10 +192,15 @@ def failures(executed: Path) -> list[str]:
 
 
 def _smaller(picture: str) -> str:
-    """A PNG in base64 in a palette of 256 colours: a third of the size in git, and the drawing looks the same."""
-    image, file = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB"), io.BytesIO()
+    """A PNG in base64, smaller."""
+    return base64.b64encode(smaller(base64.b64decode(picture))).decode()
+
+
+def smaller(png: bytes) -> bytes:
+    """The PNG in a palette of 256 colours: a third of the size, and the drawing looks the same."""
+    image, file = Image.open(io.BytesIO(png)).convert("RGB"), io.BytesIO()
     image.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
-    return base64.b64encode(file.getvalue()).decode()
+    return file.getvalue()
 
 
 def _parameter(text: str) -> tuple[str, str]:

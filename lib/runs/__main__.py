@@ -18,6 +18,7 @@ from lib.core import paths, terminal
 from lib.core.conditions import Condition
 from lib.paper import experiments
 from lib.runs import Measurement, Run, records, schema
+from lib.runs.words import sentence
 from lib.sweep import sweep
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -61,18 +62,6 @@ def show(key: str, store: str | None) -> int:
     print("made by:", ", ".join(f"{k} {v}" for k, v in record["provenance"].items() if not isinstance(v, dict | list)))
     print("used by:", ", ".join(uses(key)) or "no figure and no claim of the committed gallery")
     return 0
-
-
-def sentence(run: Run) -> str:
-    """What was trained, in words."""
-    names = {"sam": f"SAM with ρ = {run.rho:g}", "sgd": "SGD"}
-    first, second = names[run.optimizer], names["sgd" if run.optimizer == "sam" else "sam"]
-    optimizer = f"{first}, after {run.switch:.0%} by {second}," if run.switch else first
-    sparse = f", {run.sparsity:.0%} removed by {run.pruner}" if run.sparsity else ""
-    return (
-        f"{run.model} of width {run.width:g} on {run.dataset}{sparse}, by {optimizer} "
-        f"for {run.epochs} epochs, seed {run.seed}"
-    )
 
 
 def sparkline(values: list, width: int = 50) -> str:

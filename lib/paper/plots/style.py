@@ -16,6 +16,7 @@ from matplotlib.ticker import LogFormatter
 
 from lib.core import files, paths
 from lib.paper import experiments
+from lib.paper.plots.shown import BY_NAME, Shown, caption
 from lib.runs import UNRECORDED, Run
 
 COLOURS = {
@@ -208,12 +209,12 @@ def plain_numbers(numbers: Axis) -> None:
     numbers.set_minor_formatter(_Between(minor_thresholds=(2, 0.5)))
 
 
-def save(figure: Figure, name: str, data: pandas.DataFrame, preset: str) -> Figure:
-    """Write figures/<preset>/<name>.png, .svg and, of the plotted `data`, .csv; return the figure.
+def save(figure: Figure, name: str, data: pandas.DataFrame, preset: str) -> Shown:
+    """Write figures/<preset>/<name>.png, .svg and, of the plotted `data`, .csv; return the figure with its caption.
 
     Lines of its title that are wider than the figure are broken. A figure whose title (`title`) or keys say that it
     shows other runs than the preset's goes to figures/<preset>-changed."""
-    keys = [text for name in data if name.endswith(("key", "keys")) for text in data[name].dropna()]
+    keys = [text for column in data if column.endswith(("key", "keys")) for text in data[column].dropna()]
     named = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
     changed = any(CHANGED in text for text in named) or bool(experiments.changed_keys(keys, preset))
     folder = paths.gallery(preset, changed)
@@ -222,9 +223,11 @@ def save(figure: Figure, name: str, data: pandas.DataFrame, preset: str) -> Figu
         if figure.get_suptitle():
             room = 9 if figure.legends else 11.5  # characters an inch; a legend beside the panels takes some
             figure.suptitle(_broken(figure.get_suptitle(), room * figure.get_figwidth()))
-        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+        said = {"Description": BY_NAME[name].shows} if name in BY_NAME else {}
+        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None} | said)):
             with files.replacing(folder / f"{name}.{kind}") as out:
                 figure.savefig(out, format=kind, metadata=metadata)
     files.replace(folder / f"{name}.csv", data.to_csv(index=False, float_format="%.9g"))
     plt.close(figure)  # the notebook shows what is returned, once
-    return figure
+    every = list(dict.fromkeys(key for text in keys for key in str(text).split()))
+    return Shown(figure, caption(name, folder / f"{name}.csv", every))
