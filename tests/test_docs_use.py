@@ -21,7 +21,7 @@ def surroundings(tmp_path, monkeypatch):
     """A network and data, an empty store, one process, and a group of processes that has one member."""
     torch.manual_seed(0)
     monkeypatch.setenv("SAM_RECORDS", str(tmp_path / "records"))
-    monkeypatch.setattr(rounds, "cpu_count", lambda: 1)
+    monkeypatch.setattr(rounds.groups, "cpu_count", lambda: 1)
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))  # another takes a minute
     monkeypatch.syspath_prepend(str(paths.ROOT / "examples"))
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)

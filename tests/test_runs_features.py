@@ -55,7 +55,7 @@ def test_channels_of_a_convolution_behind_a_norm():
 
 
 def test_measured_in_the_call_that_trains(tmp_path, monkeypatch):
-    monkeypatch.setattr(rounds, "cpu_count", lambda: 1)
+    monkeypatch.setattr(rounds.groups, "cpu_count", lambda: 1)
     run = Run(dataset="digits", width=0.03, epochs=2, n_train=64)
     table = measure([Measurement(run, "features", {"samples": 40})], store=tmp_path, device="cpu", progress=False)
     assert table["status"].tolist() == ["done"] and table["units"][0] == [9, 3]

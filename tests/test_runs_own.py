@@ -36,7 +36,7 @@ def own_cnn(monkeypatch):
 
 @pytest.fixture
 def serial(monkeypatch):
-    monkeypatch.setattr(rounds, "cpu_count", lambda: 1)
+    monkeypatch.setattr(rounds.groups, "cpu_count", lambda: 1)
 
 
 def same(one: pandas.DataFrame, other: pandas.DataFrame) -> None:
