@@ -88,7 +88,7 @@ def execute(source: Path, folder: Path, parameters: dict) -> Path:
             progress_bar=False,
             stderr_file=sys.stderr,  # the progress of sweeps
             execution_timeout=TIMEOUT,
-            extra_arguments=["--log-level=ERROR"],  # of the kernel, which warns of its transport
+            extra_arguments=["--log-level=CRITICAL"],  # of the kernel, which warns of its transport and of its end
         )
     except papermill.PapermillExecutionError as error:
         raise NotebookError(
