@@ -9,20 +9,20 @@ TRAIN ?= $(if $(filter smoke,$(PRESET)),1,0)
 NOTEBOOKS ?=
 CPU ?=
 PDF ?=
-TORCH_CPU ?= https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
 RUN := .venv/bin/python
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
-	@echo "PRESET=smoke|lite|paper (now $(PRESET)), TRAIN=0|1 (now $(TRAIN)), NOTEBOOKS=\"01_convergence …\" (all), SAM_DATA=folder, CPU=1 (setup: torch without CUDA)"
+	@echo "PRESET=smoke|lite|paper (now $(PRESET)), TRAIN=0|1 (now $(TRAIN)), NOTEBOOKS=\"01_convergence …\" (all), SAM_DATA=folder, CPU=1 TORCH_INDEX=address (setup: torch without CUDA)"
 
 setup: .venv/ready  ## make .venv from the pinned requirements
 
 .venv/ready: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed, this is " + sys.version)'
 	$(PYTHON) -m venv .venv
-	$(if $(CPU),$(RUN) -m pip install --quiet --disable-pip-version-check --retries 1 --index-url $(TORCH_CPU) \
-		`grep -E '^torch(vision)?==' requirements.txt` || echo "no CPU build at $(TORCH_CPU): the default wheels are taken")
+	$(if $(CPU),$(RUN) -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) \
+		`sed -nE 's/^torch(vision)?==.*/&+cpu/p' requirements.txt` || echo "no CPU build of torch there: the default one is taken")
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	$(RUN) -m ipykernel install --sys-prefix

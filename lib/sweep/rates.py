@@ -5,7 +5,7 @@ Of those left, one of each family (model, data set, linearization, precision) is
 time for, those with most to train first. The rate of any other kind is that of its nearest relative in the family, in
 proportion to its work:
 
-    seconds a training sample ∝ Σ_runs parameters · (1 + [ρ > 0]),   seconds an evaluated one ∝ Σ_runs parameters.
+    seconds a training sample ∝ Σ_runs parameters · (1 + ascent steps),   seconds an evaluated one ∝ Σ_runs parameters.
 
 Within one family the multiplications of a sample are nearly proportional to the parameters.
 """
@@ -79,8 +79,8 @@ def _family(kind: Kind) -> tuple:
 
 
 def _work(kind: Kind, gradients: bool = True) -> float:
-    """Of a sample: the parameters of all runs, of those with SAM twice where gradients are taken."""
-    return sum(parameter_count.parameters(run) * (1 + (gradients and run.rho > 0)) for run in kind)
+    """Of a sample: the parameters of all runs, times the gradients that a step takes."""
+    return sum(parameter_count.parameters(run) * (1 + gradients * (run.rho > 0) * run.ascent_steps) for run in kind)
 
 
 def _distance(one: Kind, other: Kind) -> float:
