@@ -147,7 +147,7 @@ def test_a_worker_finds_the_entries_and_what_it_leaves_when_killed_is_gone_on_wi
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    (outcome,) = pool.run([group], CPU, None, 1)
+    (outcome,) = pool.run([group], [CPU], None)
     killer.join()
     assert isinstance(outcome, pool.WorkerDied) and outcome.cause == "SIGKILL"
     assert sweep.sweep(own_cnn.grid(epochs=3)[:1], store=tmp_path, device="cpu")["status"].tolist() == ["done"]
