@@ -142,3 +142,9 @@ def test_the_table_of_a_changed_grid_lists_what_is_changed():
         for name, experiment in experiments.EXPERIMENTS.items():
             runs = [getattr(what, "run", what) for what in experiment(preset)]
             assert experiments.changed(runs, preset) == "", name
+
+
+def test_what_only_sam_may_have_is_named_among_the_changes():
+    grid = [Run(dataset="digits", epochs=3, optimizer="sam", rho=0.1, parts=2), Run(dataset="digits", epochs=3)]
+    assert "epochs 3 instead of" in experiments.changed(grid, "smoke")
+    assert experiments.table(grid)["parts"].tolist() == [2, 1]
