@@ -17,11 +17,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from lib.runs import flatness, laziness
+from lib.runs import ascent, flatness, laziness
 from lib.runs.run import Run
 
 KINDS: dict[str, Callable] = {
-    kind.__name__: kind for kind in (flatness.flatness, flatness.landscape, laziness.laziness)
+    kind.__name__: kind for kind in (flatness.flatness, flatness.landscape, laziness.laziness, ascent.ascent)
 }
 RECIPES = {"flatness": 2}  # of the kinds that came to measure something else under the same options; all others have 1
 
