@@ -72,5 +72,4 @@ def engine_class(runs: Sequence[Run]) -> type:
 
 def stackable(run: Run) -> bool:
     """Whether `Stack` can train the run: a fully connected network as it is, on data that is not augmented."""
-    plain = run.linearize == "none" and not data.augmented(run.dataset)
-    return run.model in STACKABLE and plain and not climbing.special(run)
+    return run.model in STACKABLE and run.linearize == "none" and not data.augmented(run.dataset)

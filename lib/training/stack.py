@@ -9,7 +9,9 @@ one tensor, weights R×out×in and biases R×out, so that one batched product se
 with D_L the gradient of the loss in the outputs. Members with ρ = 0 stand first and take no second pass. Every member
 has the initialization and the data order of its own seed, so it does not depend on who trains beside it.
 
-What SAM needs not form of the gradient at w, `lib.training.stack_passes` says.
+What SAM needs not form of the gradient at w, `lib.training.stack_passes` says. Of the other ways to climb
+(`lib.runs.climbing`) `stack_parts` has m-SAM and `stack_climbs` those in several steps, by another batch, at random or
+with weight decay.
 """
 
 import functools
@@ -23,10 +25,12 @@ from lib import models
 from lib.core import losses
 from lib.models import masking
 from lib.runs import Run
-from lib.training import cuda_graph
+from lib.training import cuda_graph, perturbation
 from lib.training.batches import Batches
 from lib.training.loop import summary
-from lib.training.schedule import learning_rate
+from lib.training.schedule import climb_scale, learning_rate
+from lib.training.stack_climbs import Climbs, special
+from lib.training.stack_parts import Parts
 from lib.training.stack_passes import Parameters, Pass, unformed
 
 
@@ -53,6 +57,7 @@ class Stack:
         self.seeds = list(dict.fromkeys(r.seed for r in runs))
         sam = slice(sum(r.rho == 0 for r in runs), len(runs))
         self.rho = torch.tensor([r.rho for r in runs[sam]], device=device, dtype=torch.float64)
+        self.full_rho, self.scale, self.number = self.rho.clone(), 1.0, 0  # of the step that is taken
         self.normalized = torch.tensor([r.normalized for r in runs[sam]], device=device)
         shapes = []
         for before, after in itertools.pairwise(units):
@@ -60,21 +65,31 @@ class Stack:
         buffers = functools.partial(Parameters, shapes, self.dtype, device)
         self.weights, self.gradients = buffers(), buffers()
         self.momentum = buffers() if run.momentum else None
-        self.sum = buffers() if run.parts > 1 else None
         self.masks = buffers() if any(r.masked for r in runs) else None
-        self.unformed = [] if self.masks else unformed(units, run.batch_size // run.parts)
+        simple = not (self.masks or special(run))
+        self.parts = Parts(run.parts, self.dtype, device) if simple and run.parts > 1 else None  # else one by one
+        self.unformed = unformed(units, run.batch_size, run.parts) if simple else []
+        self.sum = buffers() if run.parts > 1 and not self.parts else None
         empty = [i * (1 + self.bias) for i in self.unformed]
         self.formed = [i for i in range(len(shapes)) if i not in empty]
-        self.perturbed = Parameters(shapes, self.dtype, device, without=empty) if self.rho.numel() else None
+        every = slice(0, len(runs))
+        if self.rho.numel():
+            self.perturbed = self.weights if self.parts else Parameters(shapes, self.dtype, device, without=empty)
+        else:
+            self.perturbed = None
         self._initialize()
-        self.at_w = Pass(self, self.weights, slice(0, len(runs)), descend=slice(0, sam.start))
+        self.at_w = Pass(self, self.weights, every, descend=slice(0, sam.start))
+        self.alone = Pass(self, self.weights, every, descend=every) if run.switch else self.at_w  # no member climbs
         self.at_perturbed = Pass(self, self.perturbed, sam, descend=sam) if self.perturbed else None
+        self.climbs = Climbs(self, shapes) if self.perturbed and special(run) else None
         self.total = torch.zeros(len(runs), dtype=torch.float64, device=device)
         self.hits = torch.zeros(len(runs), dtype=torch.int64, device=device)
         # A tensor, so that a graph can read it; the fused step of a GPU takes it in single precision whatever w is in.
         self.rate = torch.zeros((), dtype=torch.float32 if device.type == "cuda" else self.dtype, device=device)
         self.optimizer = self._optimizer()
-        self.advance = cuda_graph.Replayed(self._step) if device.type == "cuda" else self._step
+        recorded = device.type == "cuda" and perturbation.steady(run)
+        self.advance = cuda_graph.Replayed(self._step) if recorded else self._step
+        self.previous = None  # the batches before
 
     def _initialize(self) -> None:
         if self.masks:
@@ -93,7 +108,8 @@ class Stack:
         """SGD for all layers of all members at once, on the buffers themselves."""
         weights = nn.Parameter(self.weights.flat)
         weights.grad = self.gradients.flat  # contiguous, as the fused step on a CPU needs it to be right
-        settings = dict(momentum=self.run.momentum, weight_decay=self.run.weight_decay, fused=True)
+        decay = 0.0 if self.run.decay_in_ascent else self.run.weight_decay
+        settings = dict(momentum=self.run.momentum, weight_decay=decay, fused=True)
         optimizer = torch.optim.SGD([weights], lr=self.rate, **settings)
         if self.momentum:
             optimizer.state[weights]["momentum_buffer"] = self.momentum.flat
@@ -114,48 +130,84 @@ class Stack:
 
     def batches(self, epoch: int):
         """Yield x (S×B×D) and y (S×B or S×B×K), one batch for each of the S seeds of the members."""
+        if self.run.ascent_batch == "other":
+            self.previous = self._rows(self._order(epoch - 1)[-1]) if epoch else None
+        yield from map(self._rows, self._order(epoch))
+
+    def _order(self, epoch: int) -> tuple[torch.Tensor, ...]:
+        """The numbers S×B of the samples in each batch of an epoch."""
+        return torch.stack([self.data.order(seed, epoch) for seed in self.seeds]).split(self.run.batch_size, dim=1)
+
+    def _rows(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x, y = self.data.train[0].flatten(1), self.data.train[1]
-        order = torch.stack([self.data.order(seed, epoch) for seed in self.seeds])
-        for index in order.split(self.run.batch_size, dim=1):
-            rows = index.flatten()
-            yield tuple(part.index_select(0, rows).view(*index.shape, *part.shape[1:]) for part in (x, y))
+        return tuple(part.index_select(0, index.flatten()).view(*index.shape, *part.shape[1:]) for part in (x, y))
 
     def step(self, step: int, x: torch.Tensor, y: torch.Tensor) -> None:
         """Step number `step` of every member on its batch, adding its loss and hits at w to `total` and `hits`."""
         self.rate.fill_(learning_rate(self.run, step, self.data.steps_per_epoch))
+        self.number, self.scale = step, climb_scale(self.runs[-1], step, self.data.steps_per_epoch)
+        if self.run.rho_schedule == "lr":
+            torch.mul(self.full_rho, self.scale, out=self.rho)
         self.advance(x, y)
+        if self.run.ascent_batch == "other":
+            self.previous = x, y
 
     def _step(self, x: torch.Tensor, y: torch.Tensor) -> None:
-        parts = min(self.run.parts, x.shape[1])
-        if parts == 1:
-            self._gradient(x, y)
-        else:  # m-SAM: each part climbs by itself
+        other = (self.previous or (x, y)) if self.run.ascent_batch == "other" else (x, y)
+        parts = min(self.run.parts, x.shape[1], other[0].shape[1])
+        if parts == 1 or self.parts:
+            self._gradient(x, y, other)
+        else:  # each part climbs by itself
             self.sum.flat.zero_()
-            for part in zip(x.tensor_split(parts, 1), y.tensor_split(parts, 1), strict=True):
-                self._gradient(*part)
+            batches = zip(*(part.tensor_split(parts, 1) for part in (x, y, *other)), strict=True)
+            for x_part, y_part, *other_part in batches:
+                self._gradient(x_part, y_part, other_part)
                 self.sum.flat += self.gradients.flat
             torch.div(self.sum.flat, parts, out=self.gradients.flat)
         self.optimizer.step()
 
-    def _gradient(self, x: torch.Tensor, y: torch.Tensor) -> None:
-        """The gradient of each member, at its perturbed weights if it is of SAM, into `gradients`."""
-        z, labels = self.at_w.first(x), y[self.at_w.seed_of_member]
-        loss_gradient = functools.partial(self._loss_gradient, y=labels, total=self.total)
-        activations, signals = self.at_w.gradient(x, z, loss_gradient)
+    def _gradient(self, x: torch.Tensor, y: torch.Tensor, other: tuple) -> None:
+        """The gradient of each member, at its perturbed weights if it is of SAM, into `gradients`.
+
+        other: the batch by which the members climb.
+        """
+        climbing = self.at_perturbed and self.scale > 0
+        at_w = self.at_w if climbing else self.alone
+        z, labels = at_w.first(x), y[at_w.seed_of_member]
+        loss_gradient = functools.partial(self.loss_gradient, y=labels, total=self.total)
+        if climbing and perturbation.apart(self.run) and len(self.rho) == len(self.runs):
+            activations = at_w.forward(z)
+            loss_gradient(activations[-1])
+        else:
+            activations, signals = at_w.gradient(x, z, loss_gradient)
         if not self._regression:
             self.hits += (activations[-1].argmax(-1) == labels).sum(1)
-        if self.at_perturbed:
-            who, columns = self.at_perturbed.who, self.at_perturbed.columns
-            factors = {i: (signals[i][who], activations[i - 1][who]) for i in self.unformed if i}
-            z, d = z[:, -columns:], signals[0][:, -columns:]
-            moved, square = self._first_layer(x, d) if 0 in self.unformed else (None, 0)
-            scale = self._climb(square, factors)
-            if moved is None:
-                z = self.at_perturbed.first(x)
-            else:
-                z = torch.addcmul(z, moved, scale.repeat_interleave(columns // len(scale)))
-            climb = {i: (scale.view(-1, 1, 1) * d, a) for i, (d, a) in factors.items()}
-            self.at_perturbed.gradient(x, z, functools.partial(self._loss_gradient, y=labels[who]), climb)
+        if self.run.decay_in_ascent:
+            self.gradients.flat.add_(self.weights.flat, alpha=self.run.weight_decay)
+        if not climbing:
+            return
+        if self.climbs:
+            self.climbs.gradient(x, y, other if self.run.ascent_batch == "other" else None)
+            return
+        who, columns = self.at_perturbed.who, self.at_perturbed.columns
+        factors = {i: (signals[i][who], activations[i - 1][who]) for i in self.unformed if i}
+        z, d = z[:, -columns:], signals[0][:, -columns:]
+        if self.parts:
+            z, climb = self.parts.climb(self, x, z, d, factors)
+        else:
+            z, climb = self._climb_whole(x, z, d, factors)
+        self.at_perturbed.gradient(x, z, functools.partial(self.loss_gradient, y=labels[who]), climb)
+
+    def _climb_whole(self, x: torch.Tensor, z: torch.Tensor, d: torch.Tensor, factors: dict) -> tuple:
+        """The first layer's outputs at w + ε, from those at w and their gradient d, and (sD_l, A_{l−1}) of the other
+        layers whose gradient is not formed."""
+        moved, square = self._first_layer(x, d) if 0 in self.unformed else (None, 0)
+        scale = self._climb(square, factors)
+        if moved is None:
+            z = self.at_perturbed.first(x)
+        else:
+            z = torch.addcmul(z, moved, scale.repeat_interleave(len(moved[0]) // len(scale)))
+        return z, {i: (scale.view(-1, 1, 1) * d, a) for i, (d, a) in factors.items()}
 
     def _first_layer(self, x: torch.Tensor, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """For ε = g of the first layer, how far its outputs move (B×columns), and ‖G₁‖² of each SAM member."""
@@ -178,10 +230,15 @@ class Stack:
         own = (self.at_perturbed.layers, self.at_perturbed.own(self.weights), self.at_perturbed.gradients)
         formed = [[layers[i] for layers in own] for i in self.formed]
         norm = (square + sum(_squares(g.flatten(1)).double() for _, _, g in formed)).sqrt()
-        scale = torch.where(self.normalized, torch.where(norm > 0, self.rho / norm, 0), self.rho).to(self.dtype)
+        scale = self.scale_of(norm, self.rho, self.normalized)
         for e, w, g in formed:
             torch.addcmul(w, g, scale.view(-1, *[1] * (g.dim() - 1)), out=e)
         return scale
+
+    def scale_of(self, norm: torch.Tensor, rho: torch.Tensor, normalized: torch.Tensor) -> torch.Tensor:
+        """ε/g: ρ/‖g‖, or ρ if not normalized, which clipping bounds by ρ/‖g‖."""
+        free = torch.where(norm > 1, rho / norm, rho) if self.run.clip else rho
+        return torch.where(normalized, torch.where(norm > 0, rho / norm, 0), free).to(self.dtype)
 
     @torch.no_grad()
     def evaluate(self, split: str) -> list[dict]:
@@ -213,7 +270,7 @@ class Stack:
         if self.momentum:
             self.momentum.flat.copy_(state["momentum"])
 
-    def _loss_gradient(self, output: torch.Tensor, y: torch.Tensor, total: torch.Tensor | None = None) -> torch.Tensor:
+    def loss_gradient(self, output: torch.Tensor, y: torch.Tensor, total: torch.Tensor | None = None) -> torch.Tensor:
         """The gradient, in the outputs r×B×K, of each member's mean loss, and in `total`, if given, the sums added."""
         size, run = output.shape[1], self.run
         if run.loss == "cross_entropy":
@@ -223,12 +280,14 @@ class Stack:
             if total is not None:
                 total -= logs.gather(0, label).squeeze(0).double().sum(1)
             d = logs.exp_().scatter_add_(0, label, logs.new_full((), -1.0).expand(label.shape))
-            return d.permute(1, 2, 0).contiguous().div_(size)
-        d = output - self.data.loss_target(y)
-        factor = 0.5 if run.loss == "mse" else 1.0
-        if total is not None:
-            total += factor * d.square().sum((1, 2)).double()
-        return d.mul_(2 * factor / size)
+            d = d.permute(1, 2, 0).contiguous().div_(size)
+        else:
+            d = output - self.data.loss_target(y)
+            factor = 0.5 if run.loss == "mse" else 1.0
+            if total is not None:
+                total += factor * d.square().sum((1, 2)).double()
+            d.mul_(2 * factor / size)
+        return d.mul_(self.parts.of(size)[1]) if self.parts else d
 
 
 def _squares(g: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,10 @@ is never formed:
 
 In the first layer, the largest, A' and A_{l−1} are the batch X itself, so that its outputs at w + ε follow from those
 at w: of the four large products of a SAM step two are left. A mask does away with all that, as it acts on G_l itself.
+
+In m-SAM each part of the batch has an ε of its own, of which a sample sees only its part's. With E_ij = 1 where i and j
+are of one part, and G_l of no layer formed, that is the same with E ∘ (A'A_{l−1}ᵀ + 1), E ∘ (D'(sD_l)ᵀ) and s a number
+for each sample: the 1 is what the biases move. So the products with W_l stay those of a whole batch, whatever m.
 """
 
 import itertools
@@ -19,9 +23,11 @@ from collections.abc import Mapping, Sequence
 import torch
 
 
-def unformed(sizes: Sequence[int], batch: int) -> list[int]:
+def unformed(sizes: Sequence[int], batch: int, parts: int = 1) -> list[int]:
     """The layers whose gradient at w need not be formed, for numbers of units from input to output: where that takes
-    fewer operations, of the first layer and of those between hidden ones."""
+    fewer operations, of the first layer and of those between hidden ones; of m-SAM all."""
+    if parts > 1:
+        return list(range(len(sizes) - 1))
     hidden = range(1, len(sizes) - 2)
     large = [i for i in hidden if 2 * batch * (sizes[i] + sizes[i + 1]) <= sizes[i] * sizes[i + 1]]
     return [0] * (batch < sizes[0]) + large
@@ -49,6 +55,7 @@ class Pass:
         self.columns, self.descending = self.members * hidden, descend.stop - who.start
         # (seed, columns of the first layer of all members) of neighbours with one seed
         self.segments, self.formed = _segments(seeds, hidden), _segments(seeds[: self.descending], hidden)
+        self.same = None  # E of m-SAM, B×B
 
     def own(self, parameters: "Parameters") -> list[torch.Tensor]:
         return [layer[self.who] for layer in parameters.layers]
@@ -65,15 +72,20 @@ class Pass:
 
     def forward(self, z: torch.Tensor, climb: Mapping[int, tuple] = {}) -> list[torch.Tensor]:
         """The activations r×B×units of each layer, outputs last, from `first`."""
-        activations = [self._members(z.relu() if self.stack.relu else z)]
+        activations = [self.split(z.relu() if self.stack.relu else z)]
         for i, w in enumerate(self.w[1:], 1):
             a = activations[-1]
             z = torch.baddbmm(self.b[i].unsqueeze(1), a, w.mT) if self.b else torch.bmm(a, w.mT)
             if i in climb:
                 e, before = climb[i]
-                z.baddbmm_(torch.bmm(a, before.mT), e)
+                z.baddbmm_(self.gram(a, before), e)
             activations.append(z.relu_() if self.stack.relu and i < len(self.w) - 1 else z)
         return activations
+
+    def gram(self, a: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+        """A'Aᵀ, by which the perturbation of a layer moves its outputs; of m-SAM E ∘ (A'Aᵀ + 1), with the biases'."""
+        gram = torch.bmm(a, before.mT)
+        return gram if self.same is None else gram.add_(float(self.stack.bias)).mul_(self.same)
 
     def gradient(
         self, x: torch.Tensor, z: torch.Tensor, loss_gradient, climb: Mapping[int, tuple] = {}
@@ -95,15 +107,16 @@ class Pass:
             back = torch.bmm(d, self.w[i])
             if i in climb:
                 e, before = climb[i]
-                back.baddbmm_(torch.bmm(d, e.mT), before)
+                gram = torch.bmm(d, e.mT)
+                back.baddbmm_(gram if self.same is None else gram.mul_(self.same), before)
             if self.stack.relu and i > 1:
                 back = torch.ops.aten.threshold_backward(back, a, 0)
             signals.insert(0, back)
         flat = torch.empty_like(z)
         if self.stack.relu:
-            torch.ops.aten.threshold_backward.grad_input(signals[0], activations[0], 0, grad_input=self._members(flat))
+            torch.ops.aten.threshold_backward.grad_input(signals[0], activations[0], 0, grad_input=self.split(flat))
         else:
-            self._members(flat).copy_(signals[0])
+            self.split(flat).copy_(signals[0])
         if self.b:
             torch.sum(flat, 0, out=self.db[0].flatten())
         rows = self.dw[0].flatten(0, 1)
@@ -113,7 +126,7 @@ class Pass:
             gradient.mul_(mask)
         return activations, [flat, *signals[1:]]
 
-    def _members(self, flat: torch.Tensor) -> torch.Tensor:
+    def split(self, flat: torch.Tensor) -> torch.Tensor:
         """B×(r·units) as r×B×units, without a copy."""
         return flat.view(len(flat), self.members, -1).transpose(0, 1)
 
