@@ -56,6 +56,7 @@ DEFAULTS = {
     "decay_in_ascent": False,
     "batch_norm_passes": "first",
     "n_validation": 0,
+    "norm_curve": False,
 }
 
 OTHERS = {
@@ -95,6 +96,7 @@ OTHERS = {
     "decay_in_ascent": True,
     "batch_norm_passes": "all",
     "n_validation": 100,
+    "norm_curve": True,
 }
 NEEDS = {
     "norm": {"model": "resnet18"},

@@ -46,6 +46,21 @@ FIELDS = {  # the usual value first, which half of the runs have
     "patch": (4, 1, 2, 3),
     "linearize": ("none", "centered", "tangent"),
     "alpha": (1.0, 10.0),
+    "n_validation": (0, 1, 100),
+    "norm_curve": (False, True),
+    "label_noise": (0.0, 0.3),
+}
+CLIMBING = {  # the same, of which nine in ten have the usual value
+    "parts": (1, 2, 4),
+    "ascent_steps": (1, 2, 3),
+    "ascent_step": (0.0, 0.1),
+    "ascent_batch": ("same", "other"),
+    "perturbation": ("gradient", "random"),
+    "clip": (False, True),
+    "rho_schedule": ("constant", "lr"),
+    "switch": (0.0, 0.5, 0.9),
+    "decay_in_ascent": (False, True),
+    "batch_norm_passes": ("first", "all"),
 }
 
 
@@ -57,7 +72,9 @@ def draw(number: int, pictures: str) -> dict:
     fields["width"] = dice.choice(WIDTHS[model])
     for name, values in FIELDS.items():
         fields[name] = values[0] if dice.random() < 0.6 else dice.choice(values)
-    return fields | {"rho": dice.choice((0.05, 0.5)) if fields["optimizer"] == "sam" else 0.0}
+    for name, values in CLIMBING.items():
+        fields[name] = values[0] if dice.random() < 0.9 else dice.choice(values)
+    return fields | {"rho": dice.choice((0.05, 0.5)) if fields["optimizer"] == "sam" or fields["switch"] else 0.0}
 
 
 @pytest.mark.filterwarnings("ignore::lib.models.pruning.LayerCollapse")

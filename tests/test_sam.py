@@ -372,3 +372,94 @@ def test_a_deep_copy_steps_as_the_original_does_and_apart_from_it():
     for _ in range(3):
         other.step(closure_of(other, copied))
     assert torch.equal(copied, w)
+
+
+# Several steps, other gradients, clipping: on f(w) = ½ wᵀAw, whose gradients are by hand
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+@pytest.mark.parametrize(
+    ("steps", "size", "clip"), [(3, None, False), (4, 0.2, False), (1, None, True), (3, 0.4, True)]
+)
+def test_each_ascent_step_climbs_from_where_the_last_arrived(normalized, steps, size, clip):
+    matrix = torch.tensor([[3.0, 1.0], [1.0, 0.5]], dtype=torch.float64)
+    w, rho, calls = vector(1.0, -2.0), 0.3, []
+    before = w.detach().clone()
+    optimizer = SAM([w], SGD, lr=0.1, rho=rho, normalized=normalized, steps=steps, step_size=size, clip=clip)
+    loss = optimizer.step(closure_of(optimizer, lambda: calls.append(w.detach().clone()) or w @ matrix @ w / 2))
+    offset = torch.zeros(2, dtype=torch.float64)
+    for k in range(steps):
+        torch.testing.assert_close(calls[k], before + offset)
+        g = matrix @ (before + offset)
+        offset = offset + (size if size and steps > 1 else rho / steps) * (g / g.norm() if normalized else g)
+        if (normalized or clip) and offset.norm() > rho:
+            offset = offset * rho / offset.norm()
+    torch.testing.assert_close(calls[steps], before + offset)
+    torch.testing.assert_close(w.detach(), before - 0.1 * matrix @ (before + offset))
+    assert len(calls) == steps + 1 and loss.item() == pytest.approx(float(before @ matrix @ before) / 2)
+    assert offset.norm() <= rho * (1 + 1e-12) or not (normalized or clip)
+
+
+def test_it_climbs_by_another_batch_in_as_many_steps_as_asked_for():
+    # f descends by A, climbs by B: w − lr·A(w + ε) with ε of two steps of B
+    a, b = (torch.diag(torch.tensor(d, dtype=torch.float64)) for d in ((1.0, 2.0), (3.0, 0.5)))
+    w = vector(1.0, -2.0)
+    before = w.detach().clone()
+    optimizer = SAM([w], SGD, lr=0.1, rho=0.3)
+    descent, ascent = (closure_of(optimizer, lambda m=m: w @ m @ w / 2) for m in (a, b))
+    loss = optimizer.step(descent, ascent=ascent, steps=2)
+    offset = torch.zeros(2, dtype=torch.float64)
+    for _ in range(2):
+        g = b @ (before + offset)
+        offset = offset + 0.15 * g / g.norm()
+    torch.testing.assert_close(w.detach(), before - 0.1 * a @ (before + offset))
+    assert loss.item() == pytest.approx(float(before @ b @ before) / 2)
+    # and with a sequence each part has its own
+    with pytest.raises(ValueError, match="ascent: 1 closures for 2 parts of the batch; each needs one"):
+        optimizer.step([descent, descent], ascent=[ascent])
+    w2 = vector(1.0, -2.0)
+    parted = SAM([w2], SGD, lr=0.1, rho=0.3)
+    descents, ascents = ([closure_of(parted, lambda m=m: w2 @ m @ w2 / 2) for m in pair] for pair in ((a, b), (b, a)))
+    parted.step(descents, ascent=ascents)
+    points = [before + 0.3 * m @ before / (m @ before).norm() for m in (b, a)]
+    torch.testing.assert_close(w2.detach(), before - 0.05 * (a @ points[0] + b @ points[1]))
+
+
+@pytest.mark.parametrize("radii", [(0.3, 0.3), (0.3, 1.0)])
+def test_groups_with_their_own_radii_stay_in_one_ball(radii):
+    # given f = 6p + 8q, then long steps end where the lengths ε_k/ρ_k together are 1: at (0.18, 0.24) for equal radii
+    p, q, seen = vector(0), vector(0), []
+    groups = [{"params": [one], "rho": rho} for one, rho in zip((p, q), radii, strict=True)]
+    optimizer = SAM(groups, SGD, rho=0.3, lr=1.0, steps=3, step_size=5.0)
+    optimizer.step(closure_of(optimizer, lambda: seen.append((p.item(), q.item())) or (6 * p + 8 * q).sum()))
+    assert math.hypot(*(one / rho for one, rho in zip(seen[-1], radii, strict=True))) == pytest.approx(1)
+    assert radii[0] != radii[1] or seen[-1] == pytest.approx((0.18, 0.24))
+
+
+@pytest.mark.parametrize("wrong", [dict(steps=0), dict(steps=1.5), dict(step_size=0.0), dict(step_size=math.inf)])
+def test_impossible_ascents_are_refused(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} = "):
+        SAM([vector(1.0)], SGD, rho=0.1, lr=0.1, **wrong)
+    w = vector(1.0)
+    with pytest.raises(ValueError, match="steps = 0: SAM takes a whole number of ascent steps, 1 or more"):
+        SAM([w], SGD, rho=0.1, lr=0.1).step(lambda: w.sum(), steps=0)
+
+
+def test_one_closure_in_a_list_is_that_closure_to_the_byte():
+    models = [network(dtype=torch.float32) for _ in range(2)]
+    x, y = batch(0, torch.float32)
+    for model, wrapped in zip(models, (lambda c: c, lambda c: [c]), strict=True):
+        optimizer = SAM(model.parameters(), SGD, rho=0.1, lr=0.1, momentum=0.9)
+        for _ in range(3):
+            optimizer.step(wrapped(closure_of(optimizer, lambda: nn.functional.cross_entropy(model(x), y))))  # noqa: B023
+    assert torch.equal(weights(models[0]), weights(models[1]))
+
+
+def test_statistics_move_once_however_many_steps_climb():
+    model = convolutional()
+    optimizer = SAM(model.parameters(), SGD, rho=0.5, model=model, lr=0.1, steps=3)
+    x = torch.randn(8, 2, 6, 6, generator=generator(0, "images"))
+    plain = copy.deepcopy(model)
+    plain(x)
+    optimizer.step(closure_of(optimizer, lambda: model(x).square().sum()))
+    assert all(torch.equal(value, statistics(plain)[name]) for name, value in statistics(model).items())

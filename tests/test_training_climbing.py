@@ -8,6 +8,7 @@ from torch import nn
 
 from lib import data
 from lib.runs import Run, climbing
+from lib.sweep import calibration
 from lib.training import engines, fitting
 from lib.training.batches import Batches
 from lib.training.loop import Loop
@@ -186,6 +187,20 @@ def test_the_last_training_samples_are_held_out_and_evaluated(model):
     assert short["curves"].items() <= record["curves"].items() and short["final"].items() <= record["final"].items()
 
 
+@pytest.mark.parametrize("model", [{}, dict(model="preact_resnet18", width=1)], ids=str)
+def test_the_norm_of_the_weights_is_in_the_curves_if_asked_for(model):
+    run = Run(dataset="digits", width=0.04, epochs=2, batch_size=50, n_train=100, weight_decay=0.1).but(**model)
+    plain, normed = (
+        fitting.fit(engine := engines.engine([r], CPU))[0] | {"network": engine.network(0)}
+        for r in (run, run.but(norm_curve=True))
+    )
+    norms = normed["curves"].pop("weight_norm")
+    assert normed["curves"] == plain["curves"] and normed["final"] == plain["final"]
+    assert len(norms) == 2 and norms[0] != norms[1]
+    square = sum(p.double().square().sum().item() for p in normed["network"].parameters())
+    assert norms[1] == pytest.approx(square**0.5, rel=1e-6)
+
+
 def test_too_many_samples_held_out_are_refused():
     with pytest.raises(
         ValueError, match="n_validation = 1437: digits has 1437 training samples, of which at least one"
@@ -229,6 +244,16 @@ def test_runs_that_climb_in_parts_train_together_and_those_that_switch_with_thei
     switching = [BASE.but(switch=0.5, optimizer=name, rho=rho) for name in ("sgd", "sam") for rho in (0.1, 0.2)]
     groups = engines.partition(switching, CPU)
     assert all(len({run.optimizer for run in group}) == 1 for group in groups)
+
+
+def test_a_plan_times_runs_that_switch_hold_samples_out_or_score_a_batch():
+    # given runs that are timed at another number of epochs, samples and kind of mask, then that is still a valid run
+    snip = dict(sparsity=0.5, pruner="snip", snip_samples=0)
+    for way in (dict(optimizer="sgd", switch=0.9), dict(parts=16, n_train=0, n_validation=400), snip):
+        run = BASE.but(**way)
+        (timed,) = calibration.alike([run])
+        assert climbing.climbs(timed, 0) and calibration.calibrate([timed], CPU).train > 0
+    assert calibration.n_samples(BASE.but(n_train=0, n_validation=400)) == (1037, 360)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -30,6 +30,14 @@ GROUPS = {
     "stack without SGD": [SAM, SAM.but(seed=1)],
     "squared stack": [run.but(loss="squared", lr=0.01, momentum=0) for run in (BASE, SAM)],
     "stack with masks": [run.but(sparsity=0.5, pruner="snip") for run in (BASE, SAM)],
+    "stack in parts": [SAM.but(parts=4, seed=seed) for seed in (0, 1)],
+    "stack in long steps": [SAM.but(ascent_steps=2, ascent_step=0.04, decay_in_ascent=True)],
+    "stack by another batch": [SAM.but(ascent_batch="other")],
+    "stack at random": [SAM.but(perturbation="random")],
+    "stack that switches": [SAM.but(switch=0.5, rho_schedule="lr")],
+    "resnet18 by another batch": [SAM.but(model="preact_resnet18", width=1, ascent_batch="other", parts=2, **SMALL)],
+    "resnet18 at random": [SAM.but(model="preact_resnet18", width=1, perturbation="random", **SMALL)],
+    "resnet18 in steps": [SAM.but(model="preact_resnet18", width=1, ascent_steps=2, batch_norm_passes="all", **SMALL)],
     "resnet18": [SAM.but(model="resnet18", width=2, **SMALL)],
     "resnet18 with a mask": [SAM.but(model="resnet18", width=2, sparsity=0.5, **SMALL)],
     "vit": [SAM.but(model="vit", width=32, **SMALL)],
@@ -54,7 +62,8 @@ def test_an_engine_trains_on_a_gpu_as_on_a_cpu_and_no_step_waits(name):
         batch = next(iter(engine.batches(0)))
         cuda.events.clear()
         engine.step(0, *batch)
-        assert not cuda.events
+        random = "random" in name  # numbers drawn on the CPU, one copy a seed and step
+        assert sum(cuda.events.values()) == random
         result = fitting.fit(engines.engine(runs, CUDA))
     for one, other in zip(result, expected, strict=True):
         assert one["curves"]["train_loss"] == pytest.approx(other["curves"]["train_loss"], rel=1e-5)

@@ -40,14 +40,16 @@ def check_data(run, samples: int, in_shape: Sequence[int]) -> None:
     if run.model == "vit":
         vit.check_patch(run.patch, in_shape)
     n = run.n_train or samples - run.n_validation
-    least = min(run.batch_size, n % run.batch_size or run.batch_size, n)
+    least = max(min(run.batch_size, n % run.batch_size or run.batch_size, n) // run.parts, 1)
+    if run.norm == "group" and run.n_validation == 1:
+        least = 1
     if least > 1 or run.model not in HALVINGS:
         return
     stem, last = (math.prod(-(-side // 2**k) for side in in_shape[1:]) for k in (_stem(run), HALVINGS[run.model]))
     if (last if run.norm == "batch" else stem * run.width) == 1:
         raise ValueError(
-            f"batch_size = {run.batch_size}: leaves a batch of a single sample of {n}, of which a {run.norm} norm sees "
-            "one pixel, and one value cannot be normalized"
+            f"batch_size = {run.batch_size}: leaves a batch, or a part of one, of a single sample of {n}, of which a "
+            f"{run.norm} norm sees one pixel, and one value cannot be normalized"
         )
 
 

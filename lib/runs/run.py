@@ -53,6 +53,8 @@ class Run:
     ascent_steps, ascent_step, ascent_batch, perturbation, clip, rho_schedule, switch, decay_in_ascent,
         batch_norm_passes: how SAM climbs, and when (`lib.runs.climbing`).
     n_validation: the last so many training samples are held out, and evaluated as the test set is.
+    norm_curve: whether the curves also have `weight_norm`, ‖w‖₂ of all parameters after each epoch, with which
+        train_loss + ½·weight_decay·‖w‖² is the objective that is trained on.
     norm: "batch" or "group", of a network that has norms to choose, a resnet (`lib.models.resnet`).
     batch_norm: whether a vgg11 has batch norms; it has none by default, as Appendix C linearizes it (`lib.models.vgg`).
     patch: the side of the patches of a vit in pixels, which must tile the images (`lib.models.vit`).
@@ -114,6 +116,7 @@ class Run:
     decay_in_ascent: bool = False
     batch_norm_passes: str = "first"
     n_validation: int = 0
+    norm_curve: bool = False
     digest: str = ""
     recipe: int = 1
 

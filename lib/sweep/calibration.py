@@ -38,16 +38,22 @@ class Rate(NamedTuple):
 def n_samples(run: Run) -> tuple[int, int]:
     """How many the run trains on, and how many it is tested on. Raises DataUnavailable for an absent image folder."""
     n, m = data.sample_counts(run.dataset)
-    return run.n_train or n, m
+    return run.n_train or n - run.n_validation, m
 
 
 def alike(runs: Sequence[Run]) -> tuple[Run, ...]:
     """The same group without what makes no difference to its speed."""
     seeds = list(dict.fromkeys(run.seed for run in runs))
     steady = dict(lr=0.01, schedule="constant", warmup_steps=0, epochs=1, n_train=0, eval_every=1, pruner="random")
-    steady |= dict(alpha=1.0, digest="")
+    steady |= dict(alpha=1.0, digest="", snip_samples=Run.snip_samples, switch=0.0)
     return tuple(
-        run.but(rho=float(run.rho > 0), sparsity=(run.sparsity > 0) / 2, seed=seeds.index(run.seed), **steady)
+        run.but(
+            optimizer="sam" if run.rho else run.optimizer,  # one that switches as if it climbed all the time
+            rho=float(run.rho > 0),
+            sparsity=(run.sparsity > 0) / 2,
+            seed=seeds.index(run.seed),
+            **steady,
+        )
         for run in runs
     )
 

@@ -15,6 +15,7 @@ import torch
 
 from lib.core import files
 from lib.runs import Run, origin, records
+from lib.sam import gradient_norm
 
 CHECKPOINT_SECONDS = 15.0  # what a kill may cost at most, beside the epoch under way
 
@@ -69,6 +70,9 @@ def _one_epoch(engine, epoch: int, curves: list[dict], diverged: list[bool]) -> 
         measured = engine.evaluate(split) if evaluated else [{"loss": None, "accuracy": None}] * len(curves)
         for row, values in zip(rows, measured, strict=True):
             row |= {f"{split}_loss": _or_none(values["loss"]), f"{split}_accuracy": values["accuracy"]}
+    for i, row in enumerate(rows if run.norm_curve else []):
+        parameters = [p.detach() for p in engine.network(i).parameters() if p.requires_grad]
+        row["weight_norm"] = _or_none(gradient_norm(parameters).item())
     for i, (curve, row) in enumerate(zip(curves, rows, strict=True)):
         diverged[i] = diverged[i] or not math.isfinite(row["train_loss"])
         if not diverged[i]:
@@ -83,7 +87,8 @@ def _held_out(engine) -> tuple[str, ...]:
 
 def _curve_names(engine) -> list[str]:
     splits = ("train", "test", *_held_out(engine))
-    return ["epoch", *(f"{split}_{name}" for split in splits for name in ("loss", "accuracy"))]
+    names = ["epoch", *(f"{split}_{name}" for split in splits for name in ("loss", "accuracy"))]
+    return names + ["weight_norm"] * engine.runs[0].norm_curve
 
 
 def _or_none(value):

@@ -26,5 +26,5 @@ def draw(seed: int, step: int, like: Sequence[torch.Tensor]) -> list[torch.Tenso
     (torch.Size([2, 3]), True)
     """
     sizes = [one.numel() for one in like]
-    noise = torch.randn(sum(sizes), generator=generator(seed, "perturbation", step))
-    return [part.view(one.shape).to(one) for part, one in zip(noise.split(sizes), like, strict=True)]
+    noise = torch.randn(sum(sizes), generator=generator(seed, "perturbation", step)).to(like[0])  # at once to a GPU
+    return [part.view(one.shape) for part, one in zip(noise.split(sizes), like, strict=True)]

@@ -67,7 +67,9 @@ class Stack:
         self.momentum = buffers() if run.momentum else None
         self.masks = buffers() if any(r.masked for r in runs) else None
         simple = not (self.masks or special(run))
-        self.parts = Parts(run.parts, self.dtype, device) if simple and run.parts > 1 else None  # else one by one
+        whole, last = min(run.batch_size, self.data.n), self.data.n % run.batch_size
+        sizes = {whole, last or whole}
+        self.parts = Parts(run.parts, sizes, self.dtype, device) if simple and run.parts > 1 else None  # one by one
         self.unformed = unformed(units, run.batch_size, run.parts) if simple else []
         self.sum = buffers() if run.parts > 1 and not self.parts else None
         empty = [i * (1 + self.bias) for i in self.unformed]

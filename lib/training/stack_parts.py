@@ -1,22 +1,26 @@
 """m-SAM of a stack as one batched product for all parts of a batch (`lib.training.stack_passes` has the equations)."""
 
+from collections.abc import Iterable
+
 import torch
 
 
 class Parts:
     """The parts of a batch, cut as `tensor_split` does.
 
-    parts: how many; of a batch with fewer samples as many as there are samples.
+    parts: how many; of a batch with fewer samples as many as there are samples. sizes: of the batches that there are.
     """
 
-    def __init__(self, parts: int, dtype: torch.dtype, device: torch.device):
+    def __init__(self, parts: int, sizes: Iterable[int], dtype: torch.dtype, device: torch.device):
         self.parts, self.dtype, self.device, self._known = parts, dtype, device, {}
+        for size in sizes:
+            self.of(size)
 
     def of(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
         """E_ij = 1 where samples i and j of a batch of that size are of one part (B×B), and the weights (B×1) by which
         the mean over samples is the mean over the parts of their means.
 
-        >>> same, weight = Parts(2, torch.float32, torch.device("cpu")).of(3)
+        >>> same, weight = Parts(2, [3], torch.float32, torch.device("cpu")).of(3)
         >>> same.tolist(), weight.flatten().tolist()
         ([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], [0.75, 0.75, 1.5])
         """
