@@ -1,8 +1,7 @@
 """How far the loss of a trained network rises within a radius: what *Towards Understanding SAM* measures of minima.
 
 Its m-sharpness (`lib.hessian.m_sharpness`) over several radii, and over several m after one step of ascent and after
-many (Figures 2, 3); with batch norm as in training and as in evaluation (Figure 19); and the objective L + λ‖w‖²/2
-(Figure 20).
+many (Figures 2, 3); with batch norm as in training and as in evaluation (Figure 19).
 """
 
 import torch
@@ -31,8 +30,7 @@ def ascent(
     """The quantities above for a run, a kind of `lib.runs.measurement`, on the first `samples` training samples.
 
     groups: average over at most so many groups of m samples, the first; 0 takes all.
-    train_error, sample_loss: at w, on these samples; half_square: ‖w‖²/2 over all parameters; objective: the run's own,
-    sample_loss + weight_decay · half_square.
+    train_error, sample_loss: at w, on these samples.
     radii; sharpness, released: at each, the m-sharpness after `steps` steps of 0.1ρ, and what the released evaluation
     returns in its place.
     group_sizes, one_step, many_steps: at `rho`, for groups of 1, 4, 16, … samples, after one step of ρ and after
@@ -45,7 +43,6 @@ def ascent(
     with torch.no_grad():
         output = after(x)
         values = losses.per_sample(run.loss, output, losses.target(run.loss, y, batches.classes, x.dtype))
-        square = sum(p.double().square().sum() for p in after.parameters()).item() / 2
     loss = values.double().mean().item()
 
     def rise(size, radius, count, **more):
@@ -63,8 +60,6 @@ def ascent(
     return {
         "train_error": (output.argmax(1) != y).double().mean().item(),
         "sample_loss": loss,
-        "half_square": square,
-        "objective": loss + run.weight_decay * square,
         "radii": list(RADII),
         "sharpness": [result.value for result in over_radii],
         "released": [result.released for result in over_radii],
