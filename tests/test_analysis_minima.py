@@ -94,7 +94,8 @@ def test_a_linear_model_has_the_closed_form_and_only_squared_losses_are_equally_
 
 def test_no_networks_give_no_numbers():
     missing = measured(lambda *_: 1.0).assign(status="missing")
-    assert minima.radii(missing).empty and minima.shortfalls(missing).empty
+    assert minima.radii(missing).empty and minima.shortfalls(missing).empty and minima.by_mode(missing).empty
+    assert len(minima.by_mode(measured(lambda *_: 1.0))) == 16
     assert minima.ranking(minima.radii(missing), errors(missing, FLAT).iloc[:0])[1] is None
 
 

@@ -124,10 +124,21 @@ def test_the_change_since_the_switch_is_from_the_last_epoch_before_it():
     assert stages.after_switch(runs, gains, f"{stages.FIRST_SAM} 0.9", 1).effect is None
 
 
+def test_without_records_nothing_is_found():
+    runs = table(searched(BASE, [None] * 3, {0.1: [None] * 3}) + switched(stages.FIRST_SGD, 0.9, [None] * 2, [0.5] * 9))
+    gains = variants.gains(runs, stages.order)
+    assert gains.empty and stages.over_share(gains).empty and stages.epochs(runs, stages.order).empty
+    assert stages.after_switch(runs, gains, f"{stages.FIRST_SGD} 0.9", 1).effect is None
+    assert stages.late_overfitting(runs).effect is None and stages.loss_ratio(runs).effect is None
+    assert variants.over_rho(runs, stages.order).empty and stages.objective(runs).holds is None
+
+
 def test_late_overfitting_is_the_best_epoch_minus_the_last():
     rows = [(BASE.but(seed=s), 0.90, [0.5, 0.93 + s / 100] + [0.5] * 7) for s in (0, 1)]
     assert stages.late_overfitting(table(rows), sam=False).effect.value == pytest.approx(3.5)
     assert stages.late_overfitting(table(rows), sam=True).effect is None
+    rows += [(BASE.but(seed=s, optimizer="sam", rho=0.1), 0.90, [0.905] * 9) for s in (0, 1)]
+    assert stages.late_overfitting(table(rows)).effect.value == pytest.approx((3.5 + 0.5) / 2)
 
 
 def test_forms_and_radii_have_names():

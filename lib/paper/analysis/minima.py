@@ -116,6 +116,16 @@ def modes(table: pandas.DataFrame) -> Finding:
     return finding._replace(measured=f"{finding.measured}; evaluation's is larger in {signs.sum()} of {len(signs)}")
 
 
+def by_mode(table: pandas.DataFrame) -> pandas.DataFrame:
+    """One row a network and mode of batch norm: method, seed, epochs, mode, sharpness, keys; none without networks."""
+    columns, done = ["method", "seed", "epochs", "mode", "sharpness", "keys"], table[table["status"] == "done"]
+    if done.empty:
+        return pandas.DataFrame(columns=columns)
+    done = described(done)
+    parts = [done.assign(mode=f"statistics of {name}", sharpness=done[column]) for name, column in MODES.items()]
+    return pandas.concat(parts, ignore_index=True)[columns].astype({"sharpness": float})
+
+
 def released(table: pandas.DataFrame) -> Verdict:
     """Whether the released evaluation is negative at the smallest radius wherever a network fits all its samples."""
     first = table[(table["radius"] == table["radius"].min()) & (table["train_error"] == 0)]

@@ -65,6 +65,8 @@ def chosen(table: pandas.DataFrame, frame: pandas.DataFrame, name) -> pandas.Dat
     """The runs of SAM at the ρ that `gains` chose for them: rows of the table, with parameters and variant. name: what
     a row of the table is called."""
     sam = table[(table["rho"] > 0) & ~table["status"].isin(UNRECORDED)]
+    if sam.empty or frame.empty:
+        return sam.iloc[:0].assign(parameters=0, variant="")
     sam = sam.assign(variant=[name(row) for _, row in sam.iterrows()])
     on = ["width", "label_noise", "variant", "seed", "rho"]
     return sam.merge(frame[[*on, "parameters"]], on=on)
@@ -78,10 +80,11 @@ def after_switch(table: pandas.DataFrame, frame: pandas.DataFrame, variant: str,
     return variants.mean(runs.assign(value=change)[["parameters", "seed", "value"]])
 
 
-def late_overfitting(table: pandas.DataFrame, *, sam: bool) -> Finding:
-    """Best accuracy of all epochs minus that of the last, in points: of SGD or, over all ρ, of SAM as usual."""
+def late_overfitting(table: pandas.DataFrame, *, sam: bool | None = None) -> Finding:
+    """Best accuracy of all epochs minus that of the last, in points: of SGD, of SAM at all ρ as usual, or of both."""
     runs = with_epochs(table[table["normalized"]])
-    runs = runs[((runs["rho"] > 0) == sam) & ~runs["status"].isin((*UNRECORDED, "diverged"))]
+    runs = runs[((runs["rho"] > 0) == sam) | (sam is None)]
+    runs = runs[~runs["status"].isin((*UNRECORDED, "diverged"))]
     return variants.mean(_values(runs, 100 * (runs["best"] - runs["test_accuracy"])))
 
 
