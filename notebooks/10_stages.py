@@ -35,7 +35,7 @@ from IPython.display import Markdown, display
 
 from lib.paper import experiments, plots
 from lib.paper.analysis import perturbation, smooth_bounds, stages, stages_line, variants
-from lib.paper.claims import CLAIMS, Book, Finding
+from lib.paper.claims import CLAIMS, Book, Finding, keys
 from lib.paper.experiments.perturbation import NOISE
 from lib.sweep import sweep
 
@@ -43,15 +43,15 @@ book = Book("10_stages", preset)
 names = ("switching", "unnormalized", "radius_schedules", "objectives")
 grids = {name: experiments.EXPERIMENTS[name](preset) for name in names}
 rows = sweep(dict.fromkeys(run for grid in grids.values() for run in grid), train=train)
-rows = rows.set_index("key", drop=False)
+rows, recorded = rows.set_index("key", drop=False), set(keys(rows))
 tables = {name: rows.loc[[run.key for run in grid]] for name, grid in grids.items()}
 
 
 def judge(claim, finding, *frames):
     """Record and show a verdict with the keys of the runs in these tables; return its word."""
     finding = finding if isinstance(finding, Finding) else Finding(*finding)
-    keys = [key for frame in frames for text in frame["keys"] for key in text.split()]
-    word = book.record(claim, keys=keys, **finding._asdict())
+    named = {key for frame in frames for text in frame["keys"] for key in text.split()}
+    word = book.record(claim, keys=named & recorded, **finding._asdict())
     text = CLAIMS[book.notebook][claim].text
     display(Markdown(f"**{word.capitalize()}.** {text}{'.' * (text[-1] != '?')} Measured: {finding.measured}."))
     return word
