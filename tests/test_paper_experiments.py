@@ -142,3 +142,55 @@ def test_the_table_of_a_changed_grid_lists_what_is_changed():
         for name, experiment in experiments.EXPERIMENTS.items():
             runs = [getattr(what, "run", what) for what in experiment(preset)]
             assert experiments.changed(runs, preset) == "", name
+
+
+def test_what_only_sam_may_have_is_named_among_the_changes():
+    grid = [Run(dataset="digits", epochs=3, optimizer="sam", rho=0.1, parts=2), Run(dataset="digits", epochs=3)]
+    assert "epochs 3 instead of" in experiments.changed(grid, "smoke")
+    assert experiments.table(grid)["parts"].tolist() == [2, 1]
+
+
+COMPANIONS = [grid for grids in experiments.TOGETHER.values() for grid in grids]
+
+
+@pytest.mark.parametrize("grid", COMPANIONS, ids=lambda grid: grid.__name__)
+def test_at_paper_the_companions_have_the_recipe_of_the_released_code(grid):
+    runs = [getattr(what, "run", what) for what in grid("paper")]
+    shared = dict(dataset="cifar10", model="preact_resnet18", n_validation=5000, standardize=False, weight_decay=5e-4)
+    for field, value in (shared | dict(lr=0.1, schedule="step", momentum=0.9)).items():
+        assert {getattr(run, field) for run in runs} == {value}, field
+    sam = [run for run in runs if run.rho]
+    assert all(run.decay_in_ascent for run in sam)
+    assert all(run.batch_norm_passes == "all" for run in sam if run.norm == "batch")
+    grouped = grid.__name__ in ("m_sam", "ascent_steps", "batch_sizes", "minima")  # Figures 2 to 4, 16 and 17
+    assert {run.norm for run in runs} == {"group" if grouped else "batch"}
+    long = {"switching", "unnormalized", "objectives"}
+    if grid.__name__ != "lengths":
+        assert {run.epochs for run in runs} == {1000 if grid.__name__ in long else 200}
+
+
+def test_at_lite_the_companions_have_every_m_and_share_with_and_without_wrong_labels():
+    m_sam = experiments.m_sam("lite")
+    sizes = {(r.width, r.label_noise, r.batch_size // r.parts, r.rho) for r in m_sam if r.rho}
+    assert len(sizes) == 2 * 2 * 5 * 3 and {m for _, _, m, _ in sizes} == {1, 4, 16, 64, 128}
+    assert {r.seed for r in m_sam} == set(range(5)) and {r.epochs for r in m_sam} == {100}
+    switching = experiments.switching("lite")
+    orders = {(r.optimizer, r.switch) for r in switching}
+    assert orders == {("sgd", 0.0), ("sam", 0.0), *((o, s) for o in ("sgd", "sam") for s in (0.1, 0.3, 0.5, 0.7, 0.9))}
+    assert {r.rho for r in switching if r.switch and r.optimizer == "sgd"} == {0.05, 0.1, 0.2, 0.4}
+    forms = {(r.label_noise, r.normalized, r.clip) for r in experiments.unnormalized("lite") if r.rho}
+    assert forms == {(n, *f) for n in (0.0, 0.6) for f in ((True, False), (False, False), (False, True))}
+
+
+def test_random_perturbations_are_longer_and_several_steps_have_the_size_of_the_radius():
+    random = {r.rho for r in experiments.perturbations("lite") if r.perturbation == "random"}
+    assert random == {0.5, 1.0, 2.0}
+    many = [r for r in experiments.ascent_steps("lite") if r.ascent_steps > 1]
+    assert {r.ascent_steps for r in many} == {10} and all(r.ascent_step == r.rho for r in many)
+
+
+@pytest.mark.parametrize("preset", experiments.PRESETS)
+def test_a_word_of_the_command_stands_for_all_that_its_notebook_trains(preset):
+    for name, grids in experiments.TOGETHER.items():
+        every = experiments.together(name, preset)
+        assert len(set(every)) == len(every) and set(every) == {what for grid in grids for what in grid(preset)}

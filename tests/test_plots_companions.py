@@ -39,6 +39,7 @@ def test_panels_without_rows_are_empty():
     columns = ["panel", "label", "look", "x", "y"]
     figure = plots.panels(pandas.DataFrame(columns=columns), title="t", axes={"a": {}, "b": {}})
     assert all(not axis.lines for axis in figure.axes) and len(figure.axes) == 2
+    assert [text.get_text() for text in figure.axes[0].texts] == ["no runs with a record"]
 
 
 def test_paths_are_shown_from_afar_and_where_they_end():

@@ -21,13 +21,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from lib.runs import course, features, flatness, laziness
+from lib.runs import ascent, course, features, flatness, laziness
 from lib.runs.run import Run
 
-KINDS: dict[str, Callable] = {
-    kind.__name__: kind
-    for kind in (flatness.flatness, flatness.landscape, laziness.laziness, features.features, course.course)
-}
+_TAKEN = (flatness.flatness, flatness.landscape, laziness.laziness, features.features, course.course, ascent.ascent)
+KINDS: dict[str, Callable] = {kind.__name__: kind for kind in _TAKEN}
 DURING = ("course",)
 RECIPES = {"flatness": 2}  # of the kinds that came to measure something else under the same options; all others have 1
 

@@ -1,6 +1,7 @@
 """The command `python -m lib.sweep EXPERIMENT --preset P`: train a grid, or with --plan say what it would take."""
 
 import argparse
+import functools
 import os
 import sys
 import time
@@ -25,7 +26,9 @@ def main(arguments: list[str] | None = None, *, spent: float = 0.0) -> int:
     """`python -m lib.sweep EXPERIMENT --preset P`: train a grid, or with --plan say what it would take."""
     items = experiments.DECIDING
     known = experiments.EXPERIMENTS | {name: item.runs for name, item in items.items()}
-    names = ", ".join((*experiments.EXPERIMENTS, f"deciding (one after the other: {', '.join(items)})"))
+    known |= {name: functools.partial(experiments.together, name) for name in experiments.TOGETHER}
+    whole = (f"{name} (all of its notebook)" for name in experiments.TOGETHER)
+    names = ", ".join((*experiments.EXPERIMENTS, *whole, f"deciding (one after the other: {', '.join(items)})"))
     parser = argparse.ArgumentParser(prog="python -m lib.sweep", description=main.__doc__)
     parser.add_argument(
         "experiment", nargs="*", metavar="EXPERIMENT", help=f"{names}; with --plan by default all figures"

@@ -11,8 +11,10 @@ from lib.paper.captions import (
     convergence,
     implicit_bias,
     linearization,
+    m_sharpness,
     sparsity,
     stability,
+    stages,
     width,
 )
 from lib.paper.captions.caption import Caption, number
@@ -29,6 +31,8 @@ CAPTIONS: dict[str, dict[str, Caption]] = {
     "06_bouncing": bouncing.CAPTIONS,
     "07_benign_overfitting": benign.CAPTIONS,
     "08_implicit_bias": implicit_bias.CAPTIONS,
+    "09_m_sharpness": m_sharpness.CAPTIONS,
+    "10_stages": stages.CAPTIONS,
 }
 
 

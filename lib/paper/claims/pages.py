@@ -26,6 +26,8 @@ TITLES = {
     "06_bouncing": "Companion: SAM near a minimum",
     "07_benign_overfitting": "Companion: benign overfitting",
     "08_implicit_bias": "Companion: the implicit bias of 1-SAM and n-SAM",
+    "09_m_sharpness": "Companion: which perturbation, over how many samples",
+    "10_stages": "Companion: when SAM matters, and whether it converges",
 }
 
 

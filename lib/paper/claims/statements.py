@@ -6,8 +6,10 @@ from lib.paper.claims import (
     convergence,
     implicit_bias,
     linearization,
+    perturbation,
     sparsity,
     stability,
+    stages,
     width,
 )
 from lib.paper.claims.claim import Claim
@@ -21,4 +23,6 @@ CLAIMS: dict[str, dict[str, Claim]] = {
     "06_bouncing": bouncing.CLAIMS,
     "07_benign_overfitting": benign.CLAIMS,
     "08_implicit_bias": implicit_bias.CLAIMS,
+    "09_m_sharpness": perturbation.CLAIMS,
+    "10_stages": stages.CLAIMS,
 }

@@ -43,9 +43,19 @@ from lib.paper.experiments.linearization import (
     vgg_scaled_radius,
     vgg_tangent,
 )
+from lib.paper.experiments.perturbation import (
+    ascent_steps,
+    batch_sizes,
+    lengths,
+    m_sam,
+    minima,
+    perturbations,
+    width_factors,
+)
 from lib.paper.experiments.regression import student_teacher
 from lib.paper.experiments.sparsity import budgets, cifar_sparse, mnist_sparse, mnist_structured
 from lib.paper.experiments.stability import mnist_flatness
+from lib.paper.experiments.stages import objectives, radius_schedules, switching, unnormalized
 from lib.paper.experiments.width import (
     cifar_resnet,
     cifar_resnet_twice,
@@ -89,8 +99,34 @@ EXPERIMENTS: dict[str, Callable[[str], list[Run] | list[Measurement]]] = {
         vgg_rates,
         vgg_scaled_radius,
         vgg_tangent,
+        perturbations,
+        m_sam,
+        ascent_steps,
+        batch_sizes,
+        width_factors,
+        minima,
+        lengths,
+        switching,
+        radius_schedules,
+        unnormalized,
+        objectives,
     )
 }
+
+# All that a companion notebook trains, by its word: for the command `lib.sweep` alone.
+TOGETHER: dict[str, tuple[Callable[[str], list[Run] | list[Measurement]], ...]] = {
+    "m_sharpness": (perturbations, m_sam, ascent_steps, batch_sizes, width_factors, minima, lengths),
+    "stages": (switching, radius_schedules, unnormalized, objectives),
+}
+
+
+def together(name: str, preset: str) -> list[Run | Measurement]:
+    """The grids of TOGETHER[name], each run once.
+
+    >>> len(together("stages", "smoke")) < sum(len(grid("smoke")) for grid in TOGETHER["stages"])
+    True
+    """
+    return list(dict.fromkeys(what for grid in TOGETHER[name] for what in grid(preset)))
 
 
 def table(grid: Sequence[Run | Measurement]) -> pandas.DataFrame:

@@ -26,28 +26,34 @@ def named(runs: Sequence[Run], known: Iterable[Run | Measurement]) -> str:
     strange = foreign(runs, known)
     if not strange:
         return ""
-    settings: dict[Run, list[Run]] = {}
+    settings: dict[Setting, list[Run]] = {}
     for run in (alike(what.run if isinstance(what, Measurement) else what) for what in known):
-        settings.setdefault(run.but(**SEARCHED), []).append(run)
+        settings.setdefault(_setting(run), []).append(run)
     changes: dict[str, tuple[set, set]] = {}
-    for setting in dict.fromkeys(alike(run).but(**SEARCHED) for run in strange):
+    for setting in dict.fromkeys(_setting(alike(run)) for run in strange):
         nearest = min(settings, key=lambda other: len(_differing(setting, other)))
-        for field in _differing(setting, nearest):
-            _note(changes, field, [getattr(setting, field)], [getattr(nearest, field)])
+        for (field, value), (_, usual) in _differing(setting, nearest):
+            _note(changes, field, [value], [usual])
     for run in map(alike, strange):
         for field in SEARCHED:
-            usual = {getattr(other, field) for other in settings.get(run.but(**SEARCHED), ())}
+            usual = {getattr(other, field) for other in settings.get(_setting(run), ())}
             if usual and getattr(run, field) not in usual:
                 _note(changes, field, [getattr(run, field)], usual)
     parts = [f"{field} {_listed(new)} instead of {_listed(usual)}" for field, (new, usual) in changes.items()]
     return "; ".join(parts) or "runs combined otherwise"
 
 
-SEARCHED = dict(optimizer="sgd", rho=0.0, seed=0)  # what every setting is trained with several values of
+SEARCHED = ("optimizer", "rho", "seed")  # what every setting is trained with several values of
+Setting = tuple[tuple[str, object], ...]
 
 
-def _differing(one: Run, other: Run) -> list[str]:
-    return [name for name, value in one.as_dict().items() if getattr(other, name) != value]
+def _setting(run: Run) -> Setting:
+    """All other fields and their values."""
+    return tuple((name, value) for name, value in run.as_dict().items() if name not in SEARCHED)
+
+
+def _differing(one: Setting, other: Setting) -> list[tuple]:
+    return [pair for pair in zip(one, other, strict=True) if pair[0] != pair[1]]
 
 
 def _note(changes: dict, field: str, new: Iterable, usual: Iterable) -> None:

@@ -105,6 +105,28 @@ FIGURES: dict[str, dict[str, tuple[Grid, ...]]] = {
         "figI_depth": (),
         "figI_width": (),
     },
+    "09_m_sharpness": {
+        "figP1": (e.perturbations,),
+        "figP16": (e.m_sam,),
+        "figP4": (e.ascent_steps,),
+        "figP17": (e.batch_sizes,),
+        "figP18": (e.width_factors,),
+        "figP2": (e.minima,),
+        "figP3": (e.minima,),
+        "figP_linear": (),
+        "figP19": (e.lengths,),
+    },
+    "10_stages": {
+        "figP8": (e.switching,),
+        "figP9": (e.switching,),
+        "figP10": (),
+        "figP11": (e.unnormalized,),
+        "figP12": (e.unnormalized,),
+        "figP20": (e.objectives,),
+        "figP21": (e.radius_schedules,),
+        "figP_bounds": (),
+        "figP_resting": (),
+    },
 }
 TOGETHER = "in all"
 
