@@ -33,8 +33,10 @@ class SAM(torch.optim.Optimizer):
 
     Where the base maximizes f, the step is that of minimizing −f. A checkpoint is one of the base optimizer, with `rho`
     and `normalized` in its groups; one without them, from the base alone, keeps those given here.
+    Parameters may be sharded over devices by `fully_shard`: ‖g‖ is that of all shards.
     Raises ValueError for an option out of range, and for a base optimizer with an option `rho` or `normalized` of its
-    own (Adadelta) or whose step needs a closure (LBFGS); TypeError when `step` gets no closure.
+    own (Adadelta) or whose step needs a closure (LBFGS); TypeError when `step` gets no closure, and for parameters of
+    FullyShardedDataParallel, which hides the other shards.
 
     >>> model = torch.nn.Linear(2, 1)
     >>> optimizer = SAM(model.parameters(), torch.optim.SGD, rho=0.05, lr=0.1, model=model)
@@ -64,8 +66,9 @@ class SAM(torch.optim.Optimizer):
         # One set of groups and state: a scheduler or a checkpoint that sees this optimizer sees the base too.
         self.param_groups, self.state = self.base_optimizer.param_groups, self.base_optimizer.state
         for group in self.param_groups:
-            for option in ("rho", "normalized"):
-                group.setdefault(option, self.defaults[option])
+            group |= {option: group.get(option, self.defaults[option]) for option in ("rho", "normalized")}
+            if any(getattr(p, "_fsdp_flattened", False) for p in group["params"]):
+                raise TypeError("FullyShardedDataParallel hides the norm over all shards: use fully_shard instead")
 
     def add_param_group(self, param_group):
         _check_rho(param_group.get("rho", 0.0))
@@ -129,14 +132,13 @@ class SAM(torch.optim.Optimizer):
             return closure()
         climb = closure if ascent is None else torch.enable_grad()(ascent)
         before = _buffers(self._model)
-        loss = climb()
-        after = _buffers(self._model).items()  # a norm layer changes its running_… without counting it
+        loss, after = climb(), _buffers(self._model).items()  # a norm layer changes its running_… without counting it
         moving = {at: new[2] for at, new in after if at[1].startswith("running_") or before.get(at) != new}
         moved = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
         if scaler is not None and not gradient_norm([p.grad for p, _ in moved]).isfinite():
             return loss  # the scaler finds this gradient and skips the step
         scale = 1.0 if scaler is None else scaler.get_scale()
-        with _restored([p for p, _ in moved]) as saved, _kept(moving):
+        with _restored([p for p, _ in moved], moving) as saved:
             offsets = self._ascend(moved, None, saved, steps, scale)
             for _ in range(steps - 1):
                 climb()
@@ -171,43 +173,53 @@ class SAM(torch.optim.Optimizer):
             pairs, gradients, units = zip(*members, strict=True)
             group = pairs[0][1]
             size = group["rho"] / steps if steps == 1 or self.step_size is None else self.step_size
-            if group.get("maximize") or getattr(self.base_optimizer, "maximize", False):
-                size = -size
+            size *= -1 if group.get("maximize") or getattr(self.base_optimizer, "maximize", False) else 1
             if group["normalized"]:
-                climbs += torch._foreach_mul(units, (size * inverse).to(units[0].device, units[0].dtype))
+                factor = (size * inverse).to(units[0].device, units[0].dtype)
+                climbs += torch._foreach_mul(units, factor.item() if hasattr(units[0], "to_local") else factor)
             else:
                 climbs += torch._foreach_mul(gradients, size / scale)
         if offsets is not None:
             climbs = torch._foreach_add(offsets, climbs)
-            torch._foreach_copy_([p for p, _ in moved], saved)
+            _copy([p for p, _ in moved], saved)
         # In the ball Σ ‖ε_k/ρ_k‖² ≤ 1 over the groups k that have one: ‖ε‖ ≤ ρ where all have the same ρ.
         ball = [group["rho"] * (steps > 1 if group["normalized"] else self.clip) for _, group in moved]
         if any(ball):
             shrink = (1 / gradient_norm([e / rho for e, rho in zip(climbs, ball, strict=True) if rho])).clamp(max=1)
-            climbs = [e * shrink.to(e) if rho else e for e, rho in zip(climbs, ball, strict=True)]
+            climbs = [e * shrink.to(e.device, e.dtype) if rho else e for e, rho in zip(climbs, ball, strict=True)]
         if moved:
             torch._foreach_add_([p for p, _ in moved], climbs)
         return climbs
 
 
 @contextlib.contextmanager
-def _restored(parameters):
-    """Gives copies of the parameters, to which they are reset to the last bit afterwards."""
-    saved = [p.detach().clone() for p in parameters]
+def _restored(parameters, buffers):
+    """Gives copies of the parameters. Afterwards these, and the buffers by module and name, are as now to the bit."""
+    saved, values = [p.detach().clone() for p in parameters], [b.clone() for b in buffers.values()]
     try:
         yield saved
     finally:
         with torch.no_grad():
-            if saved:
-                torch._foreach_copy_(parameters, saved)
+            _copy(parameters, saved)
+            for ((m, name), b), value in zip(buffers.items(), values, strict=True):
+                m._buffers[name] = b.copy_(value)
+
+
+def _by(method, tensor):
+    """The result of a method that only tensors sharded by `fully_shard` have, else the tensor itself."""
+    return getattr(tensor, method)() if hasattr(tensor, method) else tensor
+
+
+def _copy(parameters, values):
+    if parameters:
+        torch._foreach_copy_(*([_by("to_local", t) for t in tensors] for tensors in (parameters, values)))
 
 
 def gradient_norm(gradients: list[torch.Tensor]) -> torch.Tensor:
     """‖g‖₂ over all tensors together, a float64 scalar, of real and imaginary parts alike; NaN propagates.
 
-    A sum of squares, which torch adds up in pairs: at five million float32 entries on a CPU it is off by 5e-8.
-    `vector_norm` is off by up to 4e-3 and a dot product by 3e-4 (both worst for equal entries), and float64 takes
-    twenty times as long.
+    A sum of squares, which torch adds up in pairs: at five million float32 entries on a CPU it is off by 5e-8, where
+    `vector_norm` is off by up to 4e-3 and a dot product by 3e-4 (both worst for equal entries).
     """
     _, norm, unit = _in_range([_wide(g) for g in gradients])
     return norm * unit
@@ -231,7 +243,7 @@ def _in_range(gradients):
     gradients = [g.to(torch.promote_types(g.dtype, common)) for g in gradients]
     filled = [values for values in map(_entries, gradients) if values.numel()]
     maxima = torch._foreach_norm(filled or [torch.zeros(1)], math.inf)  # max |g| of each
-    largest = torch.stack([one.to(maxima[0].device, torch.float64) for one in maxima]).max()
+    largest = torch.stack([_by("full_tensor", one).to(maxima[0].device, torch.float64) for one in maxima]).max()
     bound = -math.frexp(torch.finfo(common).tiny)[1]
     exponent = torch.where(largest.isfinite(), torch.frexp(largest).exponent, 0).clamp(-bound, bound)
     factor = torch.ldexp(torch.ones_like(largest), -exponent)
@@ -249,9 +261,9 @@ def _entries(gradient):
 def _norm(gradients):
     gradients = [_entries(g) for g in gradients]
     if gradients[0].is_cuda:  # sums in a tree, all tensors in one launch
-        squares = [norm.double().square() for norm in torch._foreach_norm(gradients)]
+        squares = [_by("full_tensor", norm).double().square() for norm in torch._foreach_norm(gradients)]
     else:
-        squares = [g.square().sum().double() for g in gradients]
+        squares = [_by("full_tensor", g.square().sum()).double() for g in gradients]
     return torch.stack([s.to(squares[0].device) for s in squares]).sum().sqrt()
 
 
@@ -259,18 +271,6 @@ def _buffers(model):
     """Every buffer of a model by its module and name, after what tells whether it is the same, unchanged tensor."""
     named = ((m, name, b) for m in (model.modules() if model else ()) for name, b in m._buffers.items())
     return {(m, name): (id(b), b._version, b) for m, name, b in named if b is not None}
-
-
-@contextlib.contextmanager
-def _kept(buffers):
-    """Afterwards these buffers, by module and name, are there with the values that they have now."""
-    values = [b.clone() for b in buffers.values()]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for ((m, name), b), value in zip(buffers.items(), values, strict=True):
-                m._buffers[name] = b.copy_(value)
 
 
 def _check_base(base, own):

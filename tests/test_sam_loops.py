@@ -111,32 +111,48 @@ def test_a_compiled_loss(backend):
 # Two devices
 
 
-def test_on_two_processes_epsilon_is_global_or_of_each_device(tmp_path):
-    # given halves of a batch on two devices, then synchronized passes are SAM on the whole batch, and a first pass
-    # without synchronization is m-SAM with m = 8.
+def on_two_devices(steps, tmp_path) -> list:
+    """What both of two processes give, which must be the same to the last bit."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["two_devices"])
     out = context.Queue()
-    processes = [
-        context.Process(target=two_devices.steps, args=(rank, str(tmp_path / "group"), out)) for rank in range(2)
-    ]
+    processes = [context.Process(target=steps, args=(rank, str(tmp_path / "group"), out)) for rank in range(2)]
     for process in processes:
         process.start()
     results = dict(out.get(timeout=120) for _ in processes)
     for process in processes:
         process.join()
-    assert results[0] == results[1]  # devices agree to the last bit
-    (x, y), expected = two_devices.batch(), []
-    for parts in ([(x, y)], [(x[:8], y[:8]), (x[8:], y[8:])]):
-        model = two_devices.network()
-        optimizer = sam(model, rho=1.0, momentum=0.9)
-        closures = [closure_of(optimizer, lambda part=part: CROSS_ENTROPY(model(part[0]), part[1])) for part in parts]  # noqa: B023
-        for _ in range(2):
-            optimizer.step(closures)
-        expected.append(weights(model))
-    for found, wanted in zip(results[0], expected, strict=True):
-        torch.testing.assert_close(torch.tensor(found), wanted)
+    assert results[0] == results[1]
+    return results[0]
+
+
+def on_one(parts, rho=1.0, **options) -> torch.Tensor:
+    """The weights after two steps, each part of the batch climbing by itself."""
+    model = two_devices.network()
+    optimizer = sam(model, rho=rho, momentum=0.9, **options)
+    closures = [closure_of(optimizer, lambda part=part: CROSS_ENTROPY(model(part[0]), part[1])) for part in parts]
+    for _ in range(2):
+        optimizer.step(closures)
+    return weights(model)
+
+
+def test_on_two_processes_epsilon_is_global_or_of_each_device(tmp_path):
+    # given halves of a batch on two devices, then synchronized passes are SAM on the whole batch, and a first pass
+    # without synchronization is m-SAM with m = 8.
+    (x, y), results = two_devices.batch(), on_two_devices(two_devices.steps, tmp_path)
+    expected = [on_one(parts) for parts in ([(x, y)], [(x[:8], y[:8]), (x[8:], y[8:])])]
+    for result, wanted in zip(results, expected, strict=True):
+        torch.testing.assert_close(torch.tensor(result), wanted)
     assert (expected[0] - expected[1]).norm() > 1e-3
+
+
+def test_weights_that_are_sharded_over_two_processes(tmp_path):
+    # given shards of each weight on two devices, then the norm is that of all, and each way to climb is as on one
+    *results, refused = on_two_devices(two_devices.sharded_steps, tmp_path)
+    for result, way in zip(results, two_devices.WAYS, strict=True):
+        torch.testing.assert_close(torch.tensor(result), on_one([two_devices.batch()], **way))
+    # and the older kind, which hides the other shards, is refused
+    assert refused == "FullyShardedDataParallel hides the norm over all shards: use fully_shard instead"
 
 
 # Bases
