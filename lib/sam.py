@@ -172,7 +172,7 @@ class SAM(torch.optim.Optimizer):
         for _, members in itertools.groupby(every, key=lambda one: (one[1].device, one[0][0].dtype, id(one[0][1]))):
             pairs, gradients, units = zip(*members, strict=True)
             group = pairs[0][1]
-            size = group["rho"] / steps if steps == 1 or self.step_size is None else self.step_size
+            size = group["rho"] / steps if steps == 1 or self.step_size is None else self.step_size * (group["rho"] > 0)
             size *= -1 if group.get("maximize") or getattr(self.base_optimizer, "maximize", False) else 1
             if group["normalized"]:
                 factor = (size * inverse).to(units[0].device, units[0].dtype)

@@ -67,8 +67,8 @@ def draw(tidy, what, table, **axes):
 # ## Figure 8: which part of training needs SAM
 #
 # One optimizer trains for a share of the epochs, the other for the rest. *SAM→SGD* begins with SAM: at 0% it is SGD, at
-# 100% SAM. *SGD→SAM* begins with SGD. Momentum is kept at the switch. SAM that begins late is also tried at a larger ρ,
-# which it needs according to the paper.
+# 100% SAM. *SGD→SAM* begins with SGD. Momentum is kept at the switch. At `lite` and `paper` both orders are also tried
+# at ρ = 0.4, which the paper found best on CIFAR-100 for SAM that begins late.
 
 # %%
 display(experiments.table(grids["switching"]))
@@ -117,7 +117,8 @@ tidy.groupby(["panel", "label"])[["y"]].last().rename(columns={"y": "test error 
 # ## Figure 10: one basin?
 #
 # The loss on the line $w(\alpha) = (1 - \alpha)\,w_{SGD} + \alpha\,w_{SGD→SAM}$. Both networks share the first 90% of
-# training. A barrier is a point between them whose training loss exceeds that of both ends by 0.01 nats.
+# training. A barrier is a point between them whose training loss is above 1.1 times that of both ends. SAM has the
+# largest ρ of the grid.
 
 # %%
 line = stages_line.lines(preset, train=train)
@@ -160,13 +161,14 @@ judge("st-normalization", variants.mean(variants.versus(gains, "SAM", stages.FRE
 judge("st-clip", variants.mean(variants.versus(gains, stages.CLIPPED, stages.FREE)), gains)
 keyed = clean.assign(keys=clean["key"])
 judge("st-loss", stages.loss_ratio(clean), keyed)
-judge("st-last", stages.late_overfitting(clean), keyed)
+judge("st-last", stages.late_overfitting_of_either(clean), keyed)
 variants.summary(gains)
 
 # %% [markdown]
 # ## Figures 12 and 22: wrong labels
 #
-# 60% of the training labels are wrong. Networks learn the right ones first and fit the wrong ones later.
+# 60% of the training labels are wrong. Networks learn the right ones first and fit the wrong ones later. As the paper
+# does, we compare accuracies at the best epoch. It is chosen by the other seeds, on the test samples.
 
 # %%
 tidy = stages.epochs(noisy, stages.form)
@@ -239,10 +241,14 @@ variants.summary(gains)
 # $$\frac1T\sum_{t<T}\mathbb E\lVert\nabla L(w_t)\rVert^2 \le
 # \frac{4\beta}{\sqrt T}(L(w_0) - L_*) + \frac{8\sigma^2}{b\sqrt T}.$$
 #
-# Three places are misprinted: Theorem 9 sums one gradient too many, Theorem 11 has $2\rho + 1$ for $2\rho\beta + 1$,
-# and Theorem 12 has $4/(\beta\sqrt T)$. We run SAM on random losses whose β, μ and σ are known, and show what is
-# bounded over its bound. A theorem holds if this never exceeds 1. Of 40 noisy runs we take the mean plus three standard
-# errors.
+# Theorems 18 and 15, from which these two follow, ask for ρ ≤ 1/(4β) and ρ ≤ 1/(2β). So we take T ≥ 256 for m-SAM and
+# T ≥ 16 for n-SAM, where the paper says any T.
+#
+# Two statements fail as printed: Theorem 9 sums one gradient too many, and Theorem 12 has $4/(\beta\sqrt T)$. Theorem
+# 11 has $2\rho + 1$ for $2\rho\beta + 1$, which by its units is a misprint; no run here violates it. We run SAM on
+# random losses whose β, μ and σ are known, and show what is bounded over its bound. No run contradicts a theorem if
+# this never exceeds 1. Of 40 noisy runs we take the mean plus three standard errors, and minus three for a statement as
+# printed.
 
 # %%
 full, stochastic = smooth_bounds.full_batch(), smooth_bounds.noisy()
@@ -253,7 +259,7 @@ worst = both.groupby(["panel", "theorem", "steps"], sort=False)["ratio"].max().r
 tidy = worst.assign(label="Theorem " + worst["theorem"], x=worst["steps"], y=worst["ratio"], look="-")
 line = dict(xlabel="steps T", xscale="log", yscale="log", plain="x")
 axes = {"full batch": line | dict(ylabel="largest ratio to the bound"), "mini-batches": line}
-title = f"The bounds hold as corrected, and not as printed\nrandom losses, preset {preset} (the same at every preset)"
+title = "Theorems 9 and 12 fail as printed and hold as corrected\nrandom losses, the same at every preset"
 plots.save(plots.panels(tidy, title=title, axes=axes, height=4.4), "figP_bounds", tidy, preset)
 
 # %%
@@ -264,7 +270,7 @@ judge("st-thm-9", holds(full, "9"))
 judge("st-thm-10", holds(full, "10"))
 judge("st-thm-11", holds(full, "11", "11, strong"))
 m_word = judge("st-thm-2", holds(stochastic, "2", column="high"))
-judge("st-thm-12-printed", holds(stochastic, "12, as printed", column="high"))
+judge("st-thm-12-printed", holds(stochastic, "12, as printed", column="low"))
 judge("st-thm-12", holds(stochastic, "12", column="high"))
 judge("st-thm-pl", holds(stochastic, "2, PL", "12, PL", column="high"))
 worst.pivot_table("ratio", "theorem", "steps").round(4)

@@ -46,8 +46,20 @@ def test_a_radius_that_ranks_as_the_errors_do_is_found():
     assert minima.ranking(sharp, errors(table, FLAT))[1] is False
     other = FLAT | {"SAM, batch 160": 5.0}
     words, holds = minima.ranking(sharp, errors(table, other))
-    assert holds is True and "at most 0" in words
+    assert holds is True and "at most 4 of 6 pairs in order" in words
     assert minima.ranking(sharp[sharp["method"] == "SGD"], errors(table, FLAT))[1] is None
+    # errors that do not differ over seeds order nothing
+    alike = errors(table, dict.fromkeys(FLAT, 3.0)).assign(error=lambda part: part["error"] + part["seed"] * part.index)
+    assert minima.ranking(sharp, alike) == ("the test errors of 0 of 6 pairs differ at 50,610 parameters", None)
+
+
+def test_networks_that_have_not_fitted_their_samples_test_nothing():
+    table = measured(lambda sam, batch, seed, radius: radius * (1.0 if sam else 2.0)).assign(train_error=0.1)
+    sharp = minima.radii(table)
+    assert minima.flatter(sharp).untested == minima.UNFITTED
+    assert minima.counterexample(sharp, errors(table, FLAT), 0.1).untested == minima.UNFITTED
+    assert minima.ranking(sharp, errors(table, FLAT))[1] is None
+    assert minima.shortfall_slopes(minima.shortfalls(table)).empty
 
 
 @pytest.mark.parametrize(("error", "holds"), [(5.0, True), (2.0, False)])

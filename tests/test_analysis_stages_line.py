@@ -46,7 +46,7 @@ def test_pairs_share_all_but_the_late_switch():
             assert plain == first
 
 
-@pytest.mark.parametrize(("bump", "holds"), [(0.0, True), (0.03, False)])
+@pytest.mark.parametrize(("bump", "holds"), [(0.0, True), (0.05, False)])
 def test_a_barrier_is_above_both_ends(bump, holds):
     rows = [(10, 0, 0.1, a, 0.1 + 0.1 * a + bump * (a == 0.9), 0.3, 5.0 - a) for a in (-1, 0.0, 0.5, 0.9, 1.0)]
     words, result = stages_line.basin(pandas.DataFrame(rows, columns=stages_line.COLUMNS))

@@ -90,6 +90,8 @@ def test_the_best_middle_width_is_chosen_by_the_other_seeds():
     finding = perturbation.middle(frame)
     assert finding.effect.value == pytest.approx(((2 - 1) + (1 - 1)) / 2)
     assert perturbation.middle(frame[frame["parameters"] < 3]).effect is None
+    frame.loc[frame["parameters"] == 1, "gain"] = 5  # the narrowest gains most
+    assert perturbation.middle(frame).effect.value == pytest.approx(((2 - 5) + (1 - 5)) / 2)
 
 
 def test_batches_are_bridged_seed_by_seed():
@@ -129,7 +131,7 @@ def test_without_records_nothing_is_found():
     gains = variants.gains(runs, stages.order)
     assert gains.empty and stages.over_share(gains).empty and stages.epochs(runs, stages.order).empty
     assert stages.after_switch(runs, gains, f"{stages.FIRST_SGD} 0.9", 1).effect is None
-    assert stages.late_overfitting(runs).effect is None and stages.loss_ratio(runs).effect is None
+    assert stages.late_overfitting_of_either(runs).effect is None and stages.loss_ratio(runs).effect is None
     assert variants.over_rho(runs, stages.order).empty and stages.objective(runs).holds is None
 
 
@@ -138,7 +140,15 @@ def test_late_overfitting_is_the_best_epoch_minus_the_last():
     assert stages.late_overfitting(table(rows), sam=False).effect.value == pytest.approx(3.5)
     assert stages.late_overfitting(table(rows), sam=True).effect is None
     rows += [(BASE.but(seed=s, optimizer="sam", rho=0.1), 0.90, [0.905] * 9) for s in (0, 1)]
-    assert stages.late_overfitting(table(rows)).effect.value == pytest.approx((3.5 + 0.5) / 2)
+    assert stages.late_overfitting(table(rows), sam=True).effect.value == pytest.approx(0.5)
+    assert stages.late_overfitting_of_either(table(rows)).effect.value == pytest.approx(3.5)
+
+
+def test_no_seed_chooses_its_own_best_epoch():
+    peaks = [[0.9] * at + [0.95] + [0.9] * (8 - at) for at in (2, 5)]  # scatter, and no overfitting
+    rows = [(BASE.but(seed=s), 0.9, curve) for s, curve in enumerate(peaks)]
+    assert stages.late_overfitting(table(rows), sam=False).effect.value == pytest.approx(0.0)
+    assert stages.with_epochs(table(rows[:1]))["best"].isna().all()  # nobody else chooses
 
 
 def test_forms_and_radii_have_names():

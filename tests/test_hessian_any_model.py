@@ -238,6 +238,8 @@ def test_the_largest_eigenvalues_with_multiplicity(dtype):
         torch.testing.assert_close(vectors @ vectors.T, torch.eye(k, dtype=dtype), atol=1e-5, rtol=0)
         residuals = (a @ vectors.T - vectors.T * vectors.new_tensor([p.value for p in pairs])).norm(dim=0) / 9
         assert residuals.max() <= 2 * tol
+    plain = torch.diag(torch.tensor([5.0] * 4 + [1.0] * 4, dtype=dtype))  # a start that is used up has nothing left
+    assert [p.value for p in hessian.leading.leading(operators.Operator.dense(plain), 4)] == pytest.approx([5.0] * 4)
     short = hessian.leading.leading(
         operators.Operator.dense(torch.diag(torch.arange(200.0).to(dtype))), 4, max_iterations=9
     )

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lib import hessian
-from lib.runs import Measurement, Run, ascent
+from lib.runs import Measurement, Run, ascent, course, features
 from lib.training import engines, fitting
 
 RUN = Run(dataset="digits", n_train=64, width=0.1, epochs=15, batch_size=16, weight_decay=0.01, precision="float64")
@@ -39,6 +39,24 @@ def test_loss_and_error_are_of_these_samples():
         output = network(x)
     assert result["sample_loss"] == pytest.approx(torch.nn.functional.cross_entropy(output, y).item(), rel=1e-12)
     assert result["train_error"] == (output.argmax(1) != y).double().mean().item()
+
+
+def test_it_takes_as_many_samples_as_there_are_and_refuses_what_has_no_labels(monkeypatch):
+    network, data = trained(RUN.but(n_train=0, epochs=1))
+    monkeypatch.setattr(data, "chunks", lambda split: None)  # whatever is evaluated at a time
+    few = ascent.ascent(network, network, data, RUN, **(SIZES | dict(samples=1200, m=1200, groups=1)))
+    assert few["group_sizes"][-1] == 1200
+    with pytest.raises(ValueError, match=r"alpha = 10.0: the rise is measured"):
+        ascent.ascent(network, network, data, RUN.but(alpha=10.0, loss="mse", linearize="centered"), **SIZES)
+    regression = Run(dataset="student-teacher", model="two_layer", width=4, loss="mse", epochs=1)
+    network, data = trained(regression)
+    for measure in (ascent.ascent, features.features):
+        with pytest.raises(ValueError, match="dataset = 'student-teacher': has no classes"):
+            measure(network, network, data, regression)
+    with pytest.raises(ValueError, match="dataset = 'student-teacher': has no classes"):
+        course.course(network, 0, data, regression)
+    with pytest.raises(ValueError, match="every = 0: must be"):
+        course.course(network, 0, data, regression, every=0)
 
 
 def test_with_batch_norm_both_modes_are_measured_and_nothing_moves():

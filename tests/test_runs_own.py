@@ -16,6 +16,7 @@ from torch import nn
 from lib import data, models, sweep
 from lib.core import own, paths
 from lib.runs import Measurement, Run, meaning, records
+from lib.runs import __main__ as runs_command
 from lib.sweep import groups, pool, rounds
 from lib.training import fitting
 from lib.training.loop import Loop
@@ -204,6 +205,32 @@ def test_a_checkpoint_of_another_network_is_not_used(own_cnn, tmp_path, monkeypa
     meaning._network.cache_clear()
     with pytest.warns(UserWarning, match="its network is another one, though of the same name.*start again"):
         fitting.fit(Loop([run], CPU), checkpoint=file)
+
+
+def test_records_of_an_older_version_do_not_hide_the_others(own_cnn, tmp_path, monkeypatch, serial, capsys):
+    run = Run(dataset="digits", width=0.03, epochs=1, n_train=64)
+    sweep.sweep([run, run.but(model="own_cnn:cnn", width=1)], store=tmp_path, progress=False)
+    monkeypatch.setattr(own_cnn, "cnn", models.OwnModel(own_cnn.build, version=2))
+    assert runs_command.main(["find", "epochs == 1", "--store", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert run.key in out and "1 records were left out: model = 'own_cnn:cnn@1': its version is 2 now" in err
+
+
+def test_a_part_that_the_pass_does_not_call_is_left_alone(own_cnn, monkeypatch):
+    class Idle(nn.Module):
+        def __init__(self, classes):
+            super().__init__()
+            self.used, self.idle = nn.Linear(64, classes), nn.Linear(64, classes)
+
+        def forward(self, x):
+            return self.used(x.flatten(1))
+
+    monkeypatch.setattr(own_cnn, "cnn", models.OwnModel(lambda width, in_shape, classes: Idle(classes)))
+    run = Run(dataset="digits", model="own_cnn:cnn", optimizer="sam", rho=0.1, epochs=1, n_train=64)
+    for way in (dict(decay_in_ascent=True, weight_decay=0.1), dict(sparsity=0.5), dict(batch_norm_passes="all")):
+        engine = Loop([run.but(**way)], CPU)
+        before = engine.model.idle.weight.clone()
+        assert engine.epoch(0)[0][0] > 0 and torch.equal(engine.model.idle.weight, before)
 
 
 def test_folders_are_no_own_names():

@@ -436,6 +436,13 @@ def test_groups_with_their_own_radii_stay_in_one_ball(radii):
     assert radii[0] != radii[1] or seen[-1] == pytest.approx((0.18, 0.24))
 
 
+def test_a_group_without_a_radius_does_not_climb_in_long_steps():
+    p, q, seen = vector(0), vector(0), []
+    optimizer = SAM([{"params": [p]}, {"params": [q], "rho": 0.0}], SGD, rho=0.3, lr=1.0, steps=3, step_size=0.2)
+    optimizer.step(closure_of(optimizer, lambda: seen.append((p.item(), q.item())) or (6 * p + 8 * q).sum()))
+    assert seen[-1] == pytest.approx((0.3, 0.0))
+
+
 @pytest.mark.parametrize("wrong", [dict(steps=0), dict(steps=1.5), dict(step_size=0.0), dict(step_size=math.inf)])
 def test_impossible_ascents_are_refused(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} = "):

@@ -1,9 +1,11 @@
-"""Sweeps on a cluster: real local workers of dask, one killed, one late, one without the data; and jobs for Slurm."""
+"""Sweeps on a cluster: a real worker of dask that comes late, others without the data, and jobs for Slurm. That one is
+killed, `test_sweep_grid.py` tries."""
 
 import concurrent.futures
 import os
 import threading
 import time
+import types
 
 import pytest
 
@@ -55,7 +57,10 @@ def test_a_scheduler_that_is_not_there_or_has_no_worker(scheduler, monkeypatch, 
     assert main(["tiny", "--dask", "tcp://127.0.0.1:9"]) == 1
     assert "no scheduler answers there" in capsys.readouterr().err
     assert main(["tiny", "--dask", scheduler.scheduler_address]) == 1
-    assert f"no worker has joined in 0.6 s; `dask worker {scheduler.scheduler_address}`" in capsys.readouterr().err
+    assert (
+        f"no worker has joined in 0.6 s; `dask worker {scheduler.scheduler_address} --nthreads 1`"
+        in capsys.readouterr().err
+    )
 
 
 def test_workers_that_never_come_do_not_outlast_the_budget(scheduler, tmp_path):
@@ -77,6 +82,31 @@ def test_an_error_names_the_machine_and_what_others_did_is_filed(tmp_path, monke
         sweep([absent, *RUNS], store=tmp_path, device="cpu", executor=executor)
     # then the other runs are filed
     assert set(sweep(RUNS, store=tmp_path, train=False)["status"]) == {"done"}
+
+
+def test_workers_with_several_threads_are_refused(monkeypatch, capsys):
+    monkeypatch.setitem(experiments.EXPERIMENTS, "tiny", lambda preset: RUNS)
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+    ) as cluster:
+        assert main(["tiny", "--dask", cluster.scheduler_address]) == 1
+    assert "workers have 2 threads; start them with --nthreads 1" in capsys.readouterr().err
+
+
+def test_an_executor_that_breaks_is_named_whatever_the_number_of_groups(tmp_path):
+    class Broken(concurrent.futures.Executor):
+        def submit(self, *_):
+            raise concurrent.futures.BrokenExecutor("it is broken")
+
+    class Killing(Broken):
+        def submit(self, *_):
+            future = concurrent.futures.Future()
+            future.set_exception(distributed.KilledWorker("group", types.SimpleNamespace(address="tcp://there"), 3))
+            return future
+
+    for executor, message in ((Broken(), "it is broken"), (Killing(), "group")):
+        with pytest.raises(concurrent.futures.BrokenExecutor, match=message):
+            sweep(RUNS, store=tmp_path, device="cpu", executor=executor)
 
 
 def test_a_gpu_that_this_machine_lacks_is_left_to_the_workers(tmp_path, monkeypatch):

@@ -118,11 +118,11 @@ def test_what_was_timed_is_remembered_until_the_code_changes(tmp_path, monkeypat
     runs = [Run(width=5), Run(width=10)]
     seconds = [list(plan(runs, store=tmp_path)["seconds"]) for _ in range(2)]
     assert len(a_second_a_sample) == 2 and seconds[0] == seconds[1]
-    monkeypatch.setattr(rates.records, "commit", lambda: "another")
+    monkeypatch.setattr(rates.origin, "code", lambda: "another")
     plan(runs, store=tmp_path)
     assert len(a_second_a_sample) == 4
     (file,) = (tmp_path / "checkpoints").glob("rates-*.json")
-    for damaged in ("", "[]", '{"commit": "another", "rates": {"x": ["y", 1]}}'):
+    for damaged in ("", "[]", '{"code": "another", "rates": {"x": ["y", 1]}}'):
         file.write_text(damaged)
         plan(runs, store=tmp_path)
     assert len(a_second_a_sample) == 10
@@ -244,10 +244,8 @@ def test_the_days_of_figures_add_up(tmp_path, monkeypatch, capsys, a_second_a_sa
     rows = figures.grids("paper")
 
     def days(grid) -> float:
-        return (
-            sum(data.DATASETS[run.dataset].samples[0] * run.epochs for run in {planning.run_of(what) for what in grid})
-            / 86400
-        )
+        runs = {planning.run_of(what) for what in grid}
+        return sum((data.DATASETS[run.dataset].samples[0] - run.n_validation) * run.epochs for run in runs) / 86400
 
     for (notebook, figure), grid in rows.items():
         if not grid:
@@ -257,6 +255,19 @@ def test_the_days_of_figures_add_up(tmp_path, monkeypatch, capsys, a_second_a_sa
         assert float(line[-4]) == pytest.approx(days(grid), abs=1e-3)
     every = [what for grid in rows.values() for what in grid]
     assert float(printed["all"][-4]) == pytest.approx(days(every), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        Run(width=0.1, n_validation=5000),
+        Run(dataset="cifar10", model="preact_resnet18", width=1, n_validation=5000, optimizer="sam", rho=0.1, parts=4),
+    ],
+    ids=["mlp", "parts with batch norm"],
+)
+def test_what_holds_samples_out_or_has_parts_is_timed_on_a_stand_in(run):
+    (kind,) = [calibration.alike([run])]
+    assert min(calibration.calibrate(kind, CPU)) > 0
 
 
 @pytest.mark.parametrize("moment", [10, 400, 800, 1200])

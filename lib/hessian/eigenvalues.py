@@ -26,7 +26,8 @@ def top(
     **options,
 ) -> list[Eigen]:
     """The k largest eigenvalues with their vectors, largest first, of the Hessian or of another `matrix`:
-    "gauss_newton" or "empirical_fisher" (`lib.hessian.operators`). Each has its residual and whether it converged.
+    "gauss_newton" or "empirical_fisher" (`lib.hessian.operators`). Each has its residual and whether it converged. They
+    are those of the parameters that the samples can tell apart; all others have the eigenvalue 0.
 
     `options`: those of `lib.hessian.leading`. Other arguments and errors as `sharpness`; ValueError also unless k is at
     least 1 and at most the number of parameters that the samples can tell apart.

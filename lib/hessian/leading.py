@@ -2,8 +2,8 @@
 
 Lanczos from one start sees one eigenvector of each eigenspace. So after the k largest Ritz pairs of one basis have
 converged, they are pushed below the rest of the spectrum, A − Σ_i (λ_i + ‖A‖) v_i v_iᵀ, and the largest eigenvalue of
-that is sought from another start. What it finds above the k-th is taken up, until there is none. A last Rayleigh–Ritz
-step on all vectors, of k products, gives residuals that are computed and not estimated.
+that is sought from another start each time. What it finds above the k-th is taken up, until there is none. A last
+Rayleigh–Ritz step on all vectors, of k products, gives residuals that are computed and not estimated.
 """
 
 import math
@@ -43,7 +43,9 @@ def leading(
     while len(vectors) < n:
         vectors, values, _ = _rayleigh(operator, vectors)
         room = max(max_iterations - products, MINIMUM)
-        rest = lanczos(_deflated(operator, vectors, values, norm), tol=tol, max_iterations=room, seed=seed + 1)
+        rest = lanczos(
+            _deflated(operator, vectors, values, norm), tol=tol, max_iterations=room, seed=seed + len(vectors)
+        )
         products += len(vectors) + rest.iterations
         certain = certain and rest.converged
         bound = rest.eigenvalue + rest.residual * rest.norm

@@ -89,13 +89,20 @@ def uses(key: str) -> Iterator[str]:
 
 def find(query: str, store: str | None) -> int:
     """Print a line for each run that fulfils the query."""
-    condition, count = Condition(query), 0
+    condition, count, passed = Condition(query), 0, []
     for file in files(store):
         record = json.loads(file.read_text(encoding="utf-8"))
-        if kind_of(record) is Run and condition((run := Run.of_record(record)).as_dict()):
+        try:
+            run = Run.of_record(record) if kind_of(record) is Run else None
+        except ValueError as error:  # of a user's model or data that is another one now, or is not there
+            passed.append(str(error))
+            continue
+        if run and condition(run.as_dict()):
             accuracy = record["final"].get("test_accuracy")
             print(run.key, sentence(run), record["status"], "" if accuracy is None else f"test accuracy {accuracy:.4f}")
             count += 1
+    for reason, number in collections.Counter(passed).items():
+        print(f"{number} records were left out: {reason}", file=sys.stderr)
     print(f"{count} runs", file=sys.stderr)
     return 0 if count else 1
 

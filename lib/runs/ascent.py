@@ -30,7 +30,7 @@ def ascent(
     """The quantities above for a run, a kind of `lib.runs.measurement`, on the first `samples` training samples.
 
     groups: average over at most so many groups of m samples, the first; 0 takes all.
-    train_error, sample_loss: at w, on these samples.
+    train_error, sample_loss: at w, on these samples. Raises ValueError for regression and for alpha other than 1.
     radii; sharpness, released: at each, the m-sharpness after `steps` steps of 0.1ρ, and what the released evaluation
     returns in its place.
     group_sizes, one_step, many_steps: at `rho`, for groups of 1, 4, 16, … samples, after one step of ρ and after
@@ -38,8 +38,9 @@ def ascent(
     train_norm, eval_norm: at `rho` and m, one step, batch norm by the statistics of the group and by running ones; None
     where there is no batch norm.
     """
-    x, y = next(batches.chunks("train"))
-    x, y = x[:samples], y[:samples]
+    if run.alpha != 1:
+        raise ValueError(f"alpha = {run.alpha!r}: the rise is measured of the loss of labels as they are, alpha = 1")
+    x, y = batches.first(samples)
     with torch.no_grad():
         output = after(x)
         values = losses.per_sample(run.loss, output, losses.target(run.loss, y, batches.classes, x.dtype))

@@ -22,6 +22,8 @@ what SAM does in *The Effects of Overparameterization on SAM*. With u = g/â€–gâ€
 
 import math
 
+from lib.core import own
+
 ASCENT_BATCHES = ("same", "other")
 PERTURBATIONS = ("gradient", "random")
 RHO_SCHEDULES = ("constant", "lr")
@@ -79,8 +81,8 @@ def special(run) -> bool:
 
 
 def batch_normed(run) -> bool:
-    """Whether its network has batch norm."""
-    return run.batch_norm or ("resnet" in run.model and run.norm == "batch")
+    """Whether its network has batch norm; a user's may."""
+    return run.batch_norm or own.is_own(run.model) or ("resnet" in run.model and run.norm == "batch")
 
 
 def climbs(run, epoch: int) -> bool:

@@ -25,6 +25,8 @@ def course(model: nn.Module, epoch: int, batches, run: Run, *, every: int = 1, s
     epoch: how many the model was trained. loss: the mean at these samples. a_converged, s2_converged: of the solver.
     The model is left as it is. A record has lists of all of them. Raises ValueError for a tangent model.
     """
+    if every < 1:
+        raise ValueError(f"every = {every!r}: must be a number of epochs, 1 or more")
     if run.linearize == "tangent":
         raise ValueError("linearize = 'tangent': the Hessian of a tangent model does not change; take 'none'")
     if epoch % every and epoch != run.epochs:

@@ -10,7 +10,14 @@ import torch
 from lib.core import paths
 from lib.runs import records
 
-TRAINING = ("core", "data", "models", "training", "sam.py")  # of lib: what decides how a run is trained
+TRAINING = (
+    "core",
+    "data",
+    "models",
+    "training",
+    "sam.py",
+    "runs/climbing.py",
+)  # of lib: what decides how a run is trained
 DECIDES = ("code", "torch")  # with another of these, a training cannot be continued
 
 

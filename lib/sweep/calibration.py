@@ -45,7 +45,7 @@ def alike(runs: Sequence[Run]) -> tuple[Run, ...]:
     """The same group without what makes no difference to its speed."""
     seeds = list(dict.fromkeys(run.seed for run in runs))
     steady = dict(lr=0.01, schedule="constant", warmup_steps=0, epochs=1, n_train=0, eval_every=1, pruner="random")
-    steady |= dict(alpha=1.0, digest="", snip_samples=Run.snip_samples, switch=0.0)
+    steady |= dict(alpha=1.0, digest="", snip_samples=Run.snip_samples, switch=0.0, n_validation=0)
     return tuple(
         run.but(
             optimizer="sam" if run.rho else run.optimizer,  # one that switches as if it climbed all the time
@@ -68,7 +68,9 @@ def calibrate(runs: Sequence[Run], device: torch.device, plain: bool = False) ->
         with _watched(device):
             engine = kind([run.but(dataset=stand_in) for run in runs], device)
         batch, most = min(runs[0].batch_size, n_samples(runs[0])[0]), n_samples(runs[0])[0]
-        n = min(2 if data.streamed(runs[0].dataset) else max(batch // 32, 2), most)  # batch norm needs two
+        n = min(
+            2 if data.streamed(runs[0].dataset) else max(batch // 32, 2 * runs[0].parts), most
+        )  # batch norm needs two
         if device.type == "cuda":
             n = min((cuda_graph.WARM_UP + 2) * batch, most)
         _fill(engine.data, runs[0].dataset, n)

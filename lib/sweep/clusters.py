@@ -29,7 +29,7 @@ class Cluster:
 def dask(address: str) -> Iterator[Cluster]:
     """The workers of the dask scheduler at an address such as "tcp://host:8786", with GPUs if all of them have one.
 
-    ValueError if no scheduler answers there, or no worker joins it in a minute.
+    ValueError if no scheduler answers there, no worker joins it in a minute, or one has several threads.
     """
     import distributed  # of clusters alone
 
@@ -44,8 +44,12 @@ def dask(address: str) -> Iterator[Cluster]:
             client.wait_for_workers(1, timeout=PATIENCE)
         except TimeoutError:
             raise ValueError(
-                f"--dask {address!r}: no worker has joined in {PATIENCE:g} s; `dask worker {address}` starts one"
+                f"--dask {address!r}: no worker has joined in {PATIENCE:g} s; "
+                f"`dask worker {address} --nthreads 1` starts one"
             ) from None
+        threads = {worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()}
+        if threads != {1}:  # what a process sets, such as deterministic algorithms, holds for all its threads
+            raise ValueError(f"--dask {address!r}: workers have {max(threads)} threads; start them with --nthreads 1")
         gpus = client.run(torch.cuda.is_available)
         device = "cuda" if gpus and all(gpus.values()) else "cpu"
         with client.get_executor() as executor:

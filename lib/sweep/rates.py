@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from lib.core import files, paths
-from lib.runs import Run, parameter_count, records
+from lib.runs import Run, origin, parameter_count
 from lib.sweep.calibration import Rate, calibrate
 from lib.sweep.selfcheck import machine
 
@@ -107,7 +107,7 @@ def _read(file: Path) -> dict[str, Rate]:
     """What this code has timed before; nothing where the file is absent, damaged, or of other code."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         filed = json.loads(file.read_text(encoding="utf-8"))
-        if filed["commit"] == records.commit():
+        if filed["code"] == origin.code():
             return {name: Rate(*map(float, rate)) for name, rate in filed["rates"].items()}
     return {}
 
@@ -115,4 +115,4 @@ def _read(file: Path) -> dict[str, Rate]:
 def _write(file: Path, timed: Mapping[str, Rate]) -> None:
     with contextlib.suppress(OSError):  # a store that is not there is not made, and one that is may be read-only
         file.parent.mkdir(exist_ok=True)
-        files.replace(file, json.dumps({"commit": records.commit(), "rates": timed}))
+        files.replace(file, json.dumps({"code": origin.code(), "rates": timed}))

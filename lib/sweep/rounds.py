@@ -180,13 +180,20 @@ def _submitted(batch: list[Group], device, deadline, executor: Executor, tick) -
                     if future in left and not pool.trains(group, began):
                         future.cancel()
     except BrokenExecutor as error:  # before all was submitted
-        return [error]
+        for future in futures:
+            future.cancel()
+        return [error] * len(batch)
     except BaseException:
         for future in futures:
             future.cancel()
         raise
     tick()
-    return [STOPPED if future.cancelled() else future.exception() or future.result() for future in futures]
+    return [STOPPED if future.cancelled() else _died(future.exception()) or future.result() for future in futures]
+
+
+def _died(error: BaseException | None) -> BaseException | None:
+    """The error, as BrokenExecutor where it is dask's for a task whose workers died."""
+    return BrokenExecutor(str(error)) if type(error).__name__ == "KilledWorker" else error
 
 
 def _attempt(group: Group, device, deadline, tick) -> str | Exception:

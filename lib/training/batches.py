@@ -80,8 +80,16 @@ class Batches:
         return linearize.wrap(masking.apply(model, masks), run.linearize), masks
 
     def balanced(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The first `count`/classes training samples of each class, as they are evaluated."""
+        """The first `count`/classes training samples of each class, as evaluated. ValueError for regression."""
+        if self.train[1].is_floating_point():
+            raise ValueError(f"dataset = {self.run.dataset!r}: has no classes to take samples of; measure a classifier")
         return self._evaluated(self._first_of_each(count))
+
+    def first(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The first `count` training samples, as they are evaluated. ValueError for regression."""
+        if self.train[1].is_floating_point():
+            raise ValueError(f"dataset = {self.run.dataset!r}: has no classes; measure a classifier")
+        return self._evaluated(torch.arange(min(count, self.n)))
 
     def first_batch(self, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The samples of the first batch that `seed` trains on, as they are evaluated."""

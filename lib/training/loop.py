@@ -123,7 +123,8 @@ class Loop:
 
     def _mask_gradients(self) -> None:
         for weight, mask in self.masked:
-            weight.grad.mul_(mask)
+            if weight.grad is not None:  # of a module that the pass calls
+                weight.grad.mul_(mask)
 
     def _closures(self, x: torch.Tensor, y: torch.Tensor, parts: int, counted: bool = True):
         """A closure for `SAM.step`, or one for each part of the batch."""
@@ -142,7 +143,7 @@ class Loop:
             loss = self._loss(output, y)
             loss.backward()
             if self.run.decay_in_ascent:
-                for p in self.parameters:
+                for p in (p for p in self.parameters if p.grad is not None):
                     p.grad.add_(p.detach(), alpha=self.run.weight_decay)
             self._mask_gradients()
             if first:

@@ -289,7 +289,7 @@ class Stack:
             if total is not None:
                 total += factor * d.square().sum((1, 2)).double()
             d.mul_(2 * factor / size)
-        return d.mul_(self.parts.of(size)[1]) if self.parts else d
+        return d.mul_(self.parts.weights(size)[1]) if self.parts else d
 
 
 def _squares(g: torch.Tensor) -> torch.Tensor:

@@ -14,13 +14,13 @@ class Parts:
     def __init__(self, parts: int, sizes: Iterable[int], dtype: torch.dtype, device: torch.device):
         self.parts, self.dtype, self.device, self._known = parts, dtype, device, {}
         for size in sizes:
-            self.of(size)
+            self.weights(size)
 
-    def of(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def weights(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
         """E_ij = 1 where samples i and j of a batch of that size are of one part (B×B), and the weights (B×1) by which
         the mean over samples is the mean over the parts of their means.
 
-        >>> same, weight = Parts(2, [3], torch.float32, torch.device("cpu")).of(3)
+        >>> same, weight = Parts(2, [3], torch.float32, torch.device("cpu")).weights(3)
         >>> same.tolist(), weight.flatten().tolist()
         ([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], [0.75, 0.75, 1.5])
         """
@@ -34,7 +34,7 @@ class Parts:
 
     def climb(self, stack, x: torch.Tensor, z: torch.Tensor, d: torch.Tensor, factors: dict[int, tuple]) -> tuple:
         """What `Stack._climb_whole` gives, where every part has its own ε: s is a number for each sample."""
-        members, (same, _), count = stack.at_perturbed, self.of(x.shape[1]), min(self.parts, x.shape[1])
+        members, (same, _), count = stack.at_perturbed, self.weights(x.shape[1]), min(self.parts, x.shape[1])
         members.same = same
         signals = {0: members.split(d) * count} | {i: d * count for i, (d, _) in factors.items()}
         grams = {0: members.gram(x, x)[members.seed_of_member]}

@@ -1,6 +1,8 @@
 """Notebook 09: how sharp the minima of SGD and SAM are, from tables of `measure` with the kind `ascent`, and the
 1-sharpness of linear models in closed form (sections 3 and 4.1 of *Towards Understanding SAM*)."""
 
+import itertools
+
 import numpy as np
 import pandas
 import torch
@@ -48,9 +50,21 @@ def described(table: pandas.DataFrame) -> pandas.DataFrame:
     )
 
 
+FITTED = 0.01  # the training error up to which a minimum is one
+UNFITTED = f"networks with a training error above {FITTED:.0%}"
+
+
+def _fitted(table: pandas.DataFrame) -> pandas.DataFrame:
+    return table[table["train_error"] <= FITTED]
+
+
 def flatter(table: pandas.DataFrame) -> Finding:
-    """log₁₀ of SAM's over SGD's m-sharpness at the same batch size, the mean over radii and batch sizes."""
-    rows = table[table["sharpness"] > 0].assign(log=lambda part: np.log10(part["sharpness"]))
+    """log₁₀ of SAM's over SGD's m-sharpness at the same batch size, the mean over radii and batch sizes, of networks
+    that fit their samples."""
+    fitted = _fitted(table)
+    if len(table) and fitted.empty:
+        return Finding(UNFITTED, untested=UNFITTED)
+    rows = fitted[fitted["sharpness"] > 0].assign(log=lambda part: np.log10(part["sharpness"].astype(float)))
     wide = rows.pivot_table("log", ["parameters", "seed", "batch_size", "radius"], "method")
     if not {"SGD", "SAM"} <= set(wide):
         return Finding("SGD and SAM have no networks in common")
@@ -59,17 +73,26 @@ def flatter(table: pandas.DataFrame) -> Finding:
 
 
 def ranking(table: pandas.DataFrame, errors: pandas.DataFrame) -> Verdict:
-    """At no radius do the mean sharpnesses have the order of the mean test errors. errors: name, parameters, error (%).
-    None where a network lacks one of the four."""
+    """Whether at no radius the mean sharpnesses order all pairs of networks whose test errors differ as these do.
+    errors: name, parameters, seed, error (%). A pair differs where the 95% interval of its difference over seeds has
+    not 0 in it. None where a network lacks one of the four, has not fitted, or fewer than three pairs differ."""
     outcomes, words = [], []
+    errors = errors.rename(columns={"error": "value"})
     for count, part in table.groupby("parameters"):
-        error = errors[errors["parameters"] == count].groupby("name")["error"].mean()
+        part, here = _fitted(part), errors[errors["parameters"] == count]
         sharp = part.pivot_table("sharpness", "radius", "name")
-        if len(error) < 4 or sharp.shape[1] < 4:
-            return f"{len(error)} of 4 kinds of networks at {count:,} parameters", None
-        taus = sharp.apply(lambda row, error=error: row.corr(error[row.index], method="kendall"), axis=1)
-        outcomes.append(taus.max() < 1)
-        words.append(f"Kendall's τ at most {taus.max():.2g} at {count:,} parameters, at ρ = {taus.idxmax():g}")
+        names = sorted(set(sharp) & set(here["name"]))
+        if len(names) < 4:
+            return f"{len(names)} of 4 kinds of networks at {count:,} parameters have fitted", None
+        gaps = {pair: _difference(here, pair, variants.POINTS) for pair in itertools.combinations(names, 2)}
+        differ = {pair: effect.value for pair, effect in gaps.items() if effect.low > 0 or effect.high < 0}
+        if len(differ) < 3:
+            return f"the test errors of {len(differ)} of 6 pairs differ at {count:,} parameters", None
+        right = sum((sharp[a] - sharp[b]) * value > 0 for (a, b), value in differ.items())
+        outcomes.append(right.max() < len(differ))
+        words.append(
+            f"at most {right.max()} of {len(differ)} pairs in order at {count:,} parameters, at ρ = {right.idxmax():g}"
+        )
     return "; ".join(words) or "no networks", bool(all(outcomes)) if outcomes else None
 
 
@@ -77,11 +100,14 @@ def counterexample(table: pandas.DataFrame, errors: pandas.DataFrame, radius: fl
     """SGD with the small batch against SAM with the large: the log₁₀ ratio of sharpness and the difference of the test
     error, both from one value a seed."""
     small, large = table["batch_size"].min(), table["batch_size"].max()
+    if len(table) and (table := _fitted(table)).empty:
+        return Finding(UNFITTED, untested=UNFITTED)
     names = f"SGD, batch {small}", f"SAM, batch {large}"
-    at = table[np.isclose(table["radius"], radius)].assign(value=lambda part: np.log10(part["sharpness"]))
+    at = table[np.isclose(table["radius"], radius)].assign(value=lambda part: np.log10(part["sharpness"].astype(float)))
     errors = errors.rename(columns={"error": "value"})
     sharper, worse = _difference(at, names, "decades"), _difference(errors, names[::-1], variants.POINTS)
-    words = f"log₁₀ of its sharpness over theirs {sharper}; its test error less theirs {worse}"
+    words = f"log₁₀ of the sharpness of {names[0]} over that of {names[1]} {sharper}; "
+    words += f"test error of {names[1]} minus that of {names[0]} {worse}"
     ends = [(effect.low, effect.high) for effect in (sharper, worse)]
     if np.isnan(ends).any():
         return Finding("fewer than two seeds")
@@ -98,8 +124,10 @@ def _difference(rows: pandas.DataFrame, names: tuple[str, str], unit: str) -> Ef
 
 
 def shortfall_slopes(table: pandas.DataFrame) -> pandas.DataFrame:
-    """Seed by seed, the slope of log₁₀(many/one) over log₁₀ m, the mean over SGD and SAM: parameters, seed, value."""
-    rows = table[(table["one_step"] > 0) & (table["many_steps"] > 0)]
+    """Seed by seed, the slope of log₁₀(many/one) over log₁₀ m, the mean over SGD and SAM, of networks that fit their
+    samples: parameters, seed, value."""
+    rows = _fitted(table)
+    rows = rows[(rows["one_step"] > 0) & (rows["many_steps"] > 0)]
     rows = rows.assign(log=np.log10(rows["ratio"]), variant=rows["m"])
     return variants.slopes(rows.groupby(["parameters", "seed", "variant"], as_index=False)["log"].mean(), "log")
 

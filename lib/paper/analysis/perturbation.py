@@ -4,7 +4,7 @@ is, and `minima` what is measured where training ends."""
 import numpy as np
 import pandas
 
-from lib.paper.analysis import variants
+from lib.paper.analysis import effects, variants
 from lib.paper.claims import Finding
 
 RANDOM, OTHER, SAME = "random", "n-SAM", "SAM"
@@ -76,16 +76,16 @@ def bridge(frame: pandas.DataFrame) -> Finding:
 
 
 def middle(frame: pandas.DataFrame) -> Finding:
-    """The gain at the middle width that is best for the other seeds minus that of the widest, seed by seed."""
+    """The gain at the middle width that is best for the other seeds minus that of the widest, or of the narrowest where
+    that is decisive, seed by seed."""
     wide = frame.pivot_table("gain", "seed", "parameters").dropna()
     if wide.shape[1] < 3 or len(wide) < 2:
         return Finding("fewer than three widths have two seeds")
-    inner, values = wide.iloc[:, 1:-1], []
+    inner, best = wide.iloc[:, 1:-1], []
     for seed in wide.index:
-        best = inner.drop(index=seed).mean().idxmax()
-        values.append(wide.loc[seed, best] - wide.loc[seed].iloc[-1])
+        best.append(wide.loc[seed, inner.drop(index=seed).mean().idxmax()])
     means = ", ".join(f"{gain:+.2f} at {count:,} parameters" for count, gain in wide.mean().items())
-    effect = variants.mean_effect(values)
+    effect = effects.weakest([variants.mean_effect(np.array(best) - wide.iloc[:, end]) for end in (-1, 0)])
     return Finding(f"{effect}; mean gains {means}; {len(wide)} seeds", effect=effect)
 
 

@@ -69,8 +69,8 @@ def full_batch() -> pandas.DataFrame:
 
 def noisy() -> pandas.DataFrame:
     """m-SAM (Theorem 2) and stochastic n-SAM (Theorem 12) with their step sizes, and with the decreasing ones of the PL
-    bounds, in RUNS runs of one sample a step: theorem, problem, steps, ratio, high (the ratio of mean + 3 standard
-    errors). The gradients are means over T steps, E L(w_T) is a mean over runs. "12, as printed" divides by β."""
+    bounds, in RUNS runs of one sample a step: theorem, problem, steps, ratio, low and high (the ratios of mean ∓ 3
+    standard errors). The gradients are means over T steps, E L(w_T) is one over runs. "12, as printed" divides by β."""
     rows = []
     for (number, problem), (ascent, name) in itertools.product(
         list(enumerate(problems(noise=1.0)))[2:5], (("same", "2"), ("other", "12"))
@@ -94,12 +94,12 @@ def noisy() -> pandas.DataFrame:
                 runs = simulate(problem, start, gamma=gamma, rho=rho, steps=steps, ascent=ascent, seed=steps)
                 limit = bounds.pl_bound(beta=beta, mu=problem.mu, steps=steps, gap=gap, sigma=problem.sigma)
                 rows.append((f"{name}, PL", number, steps, *_ratio(runs.loss[:, -1], limit)))
-    return pandas.DataFrame(rows, columns=["theorem", "problem", "steps", "ratio", "high"])
+    return pandas.DataFrame(rows, columns=["theorem", "problem", "steps", "ratio", "low", "high"])
 
 
 def _ratio(values, limit):
     mean, error = values.mean().item(), values.std().item() / math.sqrt(len(values))
-    return mean / limit, (mean + 3 * error) / limit
+    return mean / limit, (mean - 3 * error) / limit, (mean + 3 * error) / limit
 
 
 def _starts(d, count=20):

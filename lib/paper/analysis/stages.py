@@ -49,15 +49,21 @@ def over_share(frame: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def with_epochs(table: pandas.DataFrame) -> pandas.DataFrame:
-    """The table of `sweep` with `best`, the highest test accuracy of all epochs, and `before`, that of the last epoch
-    before the switch; NaN where a run has no record or no switch."""
-    curves = table["curves"].where(~table["status"].isin((*UNRECORDED, "diverged")), None)
-    best, before = [], []
-    for curve, switch, epochs in zip(curves, table["switch"], table["epochs"], strict=True):
-        accuracies = np.array(curve["test_accuracy"], dtype=float) if curve else np.array([math.nan])
-        best.append(np.nanmax(accuracies) if curve else math.nan)
-        last = math.ceil(round(switch * epochs, 9)) - 1
-        before.append(accuracies[last] if curve and switch else math.nan)
+    """The table of `sweep` with `best`, the test accuracy at the epoch whose mean accuracy is highest for the other
+    seeds of the run, so that no seed chooses for itself; and `before`, that of the last epoch before the switch. NaN
+    where a run has no record, no other seed, or no switch."""
+    done = table[~table["status"].isin((*UNRECORDED, "diverged"))]
+    best, before = (pandas.Series(math.nan, index=table.index) for _ in range(2))
+    alike: dict[Run, dict] = {}
+    for at, row in done.iterrows():
+        accuracies = np.array(row["curves"]["test_accuracy"], dtype=float)
+        alike.setdefault(Run.of_row(row).but(seed=0), {})[at] = accuracies
+        if row["switch"]:
+            before[at] = accuracies[math.ceil(round(row["switch"] * row["epochs"], 9)) - 1]
+    for curves in alike.values():
+        for at, curve in curves.items() if len(curves) > 1 else ():
+            others = np.mean([other for i, other in curves.items() if i != at], axis=0)
+            best[at] = curve[np.nanargmax(others)]
     return table.assign(best=best, before=before)
 
 
@@ -80,12 +86,21 @@ def after_switch(table: pandas.DataFrame, frame: pandas.DataFrame, variant: str,
     return variants.mean(runs.assign(value=change)[["parameters", "seed", "value"]])
 
 
-def late_overfitting(table: pandas.DataFrame, *, sam: bool | None = None) -> Finding:
-    """Best accuracy of all epochs minus that of the last, in points: of SGD, of SAM at all ρ as usual, or of both."""
+def late_overfitting(table: pandas.DataFrame, *, sam: bool) -> Finding:
+    """Accuracy at the best epoch (`with_epochs`) minus that of the last, in points: of SGD, or of SAM, the mean over
+    ρ."""
     runs = with_epochs(table[table["normalized"]])
-    runs = runs[((runs["rho"] > 0) == sam) | (sam is None)]
-    runs = runs[~runs["status"].isin((*UNRECORDED, "diverged"))]
+    runs = runs[((runs["rho"] > 0) == sam) & runs["best"].notna()]
     return variants.mean(_values(runs, 100 * (runs["best"] - runs["test_accuracy"])))
+
+
+def late_overfitting_of_either(table: pandas.DataFrame) -> Finding:
+    """That of SGD or of SAM, whichever reaches further up."""
+    both = {name: late_overfitting(table, sam=name == "SAM") for name in ("SGD", "SAM")}
+    if missing := next((finding for finding in both.values() if finding.effect is None), None):
+        return missing
+    words = "; ".join(f"{name} {finding.measured}" for name, finding in both.items())
+    return Finding(words, effect=max((finding.effect for finding in both.values()), key=lambda effect: effect.high))
 
 
 def _values(runs: pandas.DataFrame, values) -> pandas.DataFrame:

@@ -21,7 +21,7 @@ from lib.training import engines, fitting
 
 ALPHAS = [round(float(alpha), 2) for alpha in np.linspace(-1, 2, 31)]
 SHARE, SAMPLES = 0.9, 1024
-TOLERANCE = 0.01  # nats: a barrier below it is none
+TOLERANCE = 1.1  # times the larger end: a point below that is no barrier
 COLUMNS = ["parameters", "seed", "rho", "alpha", "train_loss", "test_loss", "test_error"]
 
 
@@ -70,14 +70,14 @@ def _line(first: Run, second: Run, device: torch.device) -> list[tuple]:
 
 
 def basin(table: pandas.DataFrame) -> Verdict:
-    """Whether no line has a barrier: a training loss between the ends above the larger of them by TOLERANCE."""
+    """Whether no line has a barrier: a training loss between the ends above TOLERANCE times the larger of them."""
     if table.empty:
         return "no networks: execute with train=True", None
     heights, lowest = [], []
     for _, line in table.groupby(["parameters", "seed"]):
         inner = line[line["alpha"].between(0, 1)]
         ends = inner["train_loss"].iloc[[0, -1]].max()
-        heights.append(inner["train_loss"].max() - ends)
+        heights.append(inner["train_loss"].max() / ends)
         lowest.append(line.loc[line["test_error"].idxmin(), "alpha"])
-    words = f"barrier at most {max(heights):.2g} nats on {len(heights)} lines; the test error is least at α = "
+    words = f"at most {max(heights):.3g} times the larger end on {len(heights)} lines; the test error is least at α = "
     return f"{words}{min(lowest):g} to {max(lowest):g}", bool(max(heights) <= TOLERANCE)

@@ -5,7 +5,7 @@ from lib.paper.captions.caption import Caption
 CAPTIONS = {
     "figP1": Caption(
         "Test error against ρ of SAM, of SAM that climbs by another mini-batch, and of random perturbations, at "
-        "several widths: mean and range of seeds.",
+        "two widths: mean and range of seeds.",
         ("m-other", "m-random", "m-other-none", "m-width"),
     ),
     "figP16": Caption(
@@ -14,9 +14,9 @@ CAPTIONS = {
     ),
     "figP4": Caption("Test error against ρ for one ascent step and for several.", ("m-steps", "m-steps-rho")),
     "figP17": Caption("Test error of SGD and of SAM against the batch size.", ("m-large", "m-bridge")),
-    "figP18": Caption("Gain of SAM over SGD against the width.", ("m-middle", "m-small-networks")),
+    "figP18": Caption("Gain of SAM over SGD against the number of parameters.", ("m-middle", "m-small-networks")),
     "figP2": Caption(
-        "m-sharpness of trained networks against the radius, for several m and for SGD and SAM.",
+        "m-sharpness of trained networks against the radius, for SGD and SAM with a small and a large batch.",
         ("m-flatter", "m-ranking", "m-counterexample", "m-released"),
     ),
     "figP3": Caption(
@@ -24,9 +24,13 @@ CAPTIONS = {
         ("m-shortfall", "m-shortfall-width"),
     ),
     "figP_linear": Caption(
-        "1-sharpness of linear models by ascent, against its closed form.", ("m-linear", "m-equal", "m-equal-printed")
+        "1-sharpness of linear models by ascent, against its closed form, for three losses and two sets of "
+        "weights each.",
+        ("m-linear", "m-equal", "m-equal-printed"),
     ),
     "figP19": Caption(
-        "m-sharpness with batch norm as in training and as in evaluation, against the radius.", ("m-norm",)
+        "m-sharpness at ρ = 0.1 with batch norm's statistics of the batch and of training, against the epochs of "
+        "training with SGD and with SAM.",
+        ("m-norm",),
     ),
 }

@@ -8,26 +8,28 @@ CAPTIONS = {
         ("st-end", "st-early", "st-late", "st-end-width"),
     ),
     "figP9": Caption(
-        "Test error over the epochs of training that changes its method for the last tenth.", ("st-keeps", "st-falls")
+        "Test error over the epochs of SGD, SAM, and each of them followed by the other for the last tenth.",
+        ("st-keeps", "st-falls"),
     ),
     "figP10": Caption(
         "Training and test loss on the line between the solution of SGD and that of SGD followed by SAM.",
         ("st-basin",),
     ),
     "figP11": Caption(
-        "Test error over the epochs of SGD, SAM, and SAM without the norm of the gradient.",
+        "Test error over the epochs of SGD, SAM, SAM without the norm of the gradient, and that clipped to ρ.",
         ("st-normalization", "st-clip", "st-loss", "st-last"),
     ),
     "figP12": Caption(
-        "The same with 60% wrong labels.", ("st-noise-rises", "st-noise-sam", "st-noise-free", "st-noise-width")
+        "Test error over the epochs with 60% wrong labels, of SGD, SAM, SAM without the norm and that clipped to ρ.",
+        ("st-noise-rises", "st-noise-sam", "st-noise-free", "st-noise-width"),
     ),
     "figP20": Caption("The objective with weight decay over the epochs of SGD and SAM.", ("st-objective",)),
     "figP21": Caption(
         "Test error against ρ, for a constant radius and one that falls with the learning rate.", ("st-decreasing",)
     ),
     "figP_bounds": Caption(
-        "What the theorems bound, as a share of the bound, on random losses that meet their assumptions; above the "
-        "line the bound is broken.",
+        "Largest ratio of what a theorem bounds to its bound, against the number of steps, on random losses that meet "
+        "its assumptions; above 1 the bound is broken. Left: full batch. Right: mini-batches.",
         (
             "st-thm-6",
             "st-thm-9",

@@ -4,6 +4,7 @@ from lib.paper.claims.claim import Claim
 
 OURS = "beyond the paper"
 MARGINAL = 0.2  # points: what the paper calls a marginal improvement (Appendix E.2)
+TWICE = {"margin": 2 * MARGINAL}  # where the paper's own number is as large as that
 SUBSET = "MLPs on 6,000 images of MNIST at lite"
 _ABOVE = dict(kind="direction", margin=MARGINAL, deviation=SUBSET)
 _BELOW = dict(kind="direction", sign=-1, deviation=SUBSET)
@@ -48,7 +49,7 @@ CLAIMS = {
     ),
     "m-smaller-noise": Claim(
         OURS,
-        "It does so with 60% wrong labels",
+        "With 60% wrong labels the gain of m-SAM grows as m falls",
         condition="slope of the gain over log₁₀ m below 0, wrong labels",
         **_BELOW,
         **_M,
@@ -56,14 +57,14 @@ CLAIMS = {
     "m-smaller-width": Claim(OURS, "Does m matter more in wider networks?", **_ASK, **_M),
     "m-steps": Claim(
         "Figure 4",
-        "Ten ascent steps do not generalize better than one",
-        condition="accuracy with ten minus that with one below 0.2 points, both m",
+        "Several ascent steps do not generalize better than one",
+        condition="accuracy with several minus that with one below 0.2 points, both m",
         **_NONE,
         **_STEPS,
     ),
     "m-steps-rho": Claim(
         "Figure 4",
-        "With ten steps a smaller ρ is best",
+        "With several steps a smaller ρ is best",
         condition="difference of log₁₀ ρ, each seed's own best, below 0",
         paper="0.1 to 0.05",
         value=-0.30,
@@ -73,9 +74,9 @@ CLAIMS = {
     "m-large": Claim(
         "Figure 17",
         "With m equal to a large batch SAM gains only marginally",
-        condition="gain at the largest batch below 0.2 points",
+        condition="gain at the largest batch below 0.4 points",
         paper="about 0.2 points",
-        **_NONE,
+        **(_NONE | TWICE),
         **_BATCH,
     ),
     "m-bridge": Claim(
@@ -95,7 +96,7 @@ CLAIMS = {
     "m-middle": Claim(
         "Figure 18",
         "SAM's gain is largest at a middle width, not at the widest",
-        condition="gain at the best middle width, chosen by other seeds, minus that of the widest above 0",
+        condition="gain at the best middle width, chosen by other seeds, minus those of both end widths above 0",
         **_ABOVE,
         **_WIDTHS,
     ),
@@ -109,7 +110,7 @@ CLAIMS = {
     "m-ranking": Claim(
         "Figure 2",
         "No radius of m-sharpness ranks SGD and SAM with small and large batches by their test error",
-        condition="at no radius are the mean sharpnesses of the four in the order of their mean test errors",
+        condition="no radius orders all pairs whose test errors differ (95%) as these do; three such pairs, all fitted",
         deviation=SUBSET,
         **_MINIMA,
     ),
@@ -154,7 +155,7 @@ CLAIMS = {
     "m-equal-printed": Claim(
         "Section 3",
         "All global minimizers of such a loss are equally sharp, as printed",
-        condition="the 1-sharpness of two minimizers of the hinge loss agrees to 1%",
+        condition="the 1-sharpness of two minimizers of the hinge loss, which falls or is flat, agrees to 1%",
     ),
     "m-equal": Claim(
         "correction of Section 3",

@@ -69,7 +69,7 @@ def target(claim: Claim, effect: Effect) -> float:
     """The effect that more seeds should be able to show: the paper's number, else the effect that was measured, or the
     margin if that is larger; of an absence what is left of the margin."""
     if claim.kind == "absence":
-        return claim.margin - abs(effect.value)
+        return claim.margin - (claim.sign * effect.value if claim.one_sided else abs(effect.value))
     if not math.isnan(effect.paper):
         return abs(effect.paper)
     return abs(claim.value) if claim.value else max(claim.margin or 0.0, abs(effect.value))

@@ -53,7 +53,7 @@ def write(source: Path, extra: Path, made: list[Path], folder: Path, preset: str
     own = {
         "index": pages.front(book, preset, [*shown, "CONTRIBUTING", "CHANGELOG", "lib/README"]),
         "claims": pages.claims(book, preset),
-        "gallery": pages.gallery(book),
+        "gallery": pages.gallery(book, folder),
         "explore": pages.bare("explore"),
         "runs": pages.bare("runs"),
         "references": pages.REFERENCES,

@@ -11,6 +11,7 @@ import pandas
 from lib.paper.captions import CAPTIONS, finding, number
 from lib.paper.claims import verdicts
 
+NOTHING = "No run that it needs has a record at this preset."
 NOTEBOOK_OF = {name: notebook for notebook, part in CAPTIONS.items() for name in part}
 EXPLORED = {"fig03a": "width", "fig11": "width", "fig05": "width", "fig03_fixed": "width", "fig03_selection": "width"}
 EXPLORED |= {"figE1": "stability", "fig02ab": "landscape", "figB1": "bouncing"}
@@ -27,6 +28,12 @@ def keys(csv: Path) -> tuple[str, ...]:
     return tuple(
         dict.fromkeys(key for name in columns for text in table[name].dropna().unique() for key in text.split())
     )
+
+
+@cache
+def blank(csv: Path) -> bool:
+    """Whether the figure was drawn from no rows, as nothing it needs has a record."""
+    return pandas.read_csv(csv, nrows=1).empty
 
 
 def slug(verdict: str) -> str:
@@ -59,9 +66,11 @@ def block(name: str, folder: Path, rows: Mapping[str, Mapping], up: str = "../")
     if name in EXPLORED:
         parts.append(f'<a href="{up}explore.html#{EXPLORED[name]}">change it yourself</a>')
     text = " · ".join(parts)
-    said = emphasized(finding(caption, rows))
+    empty = blank(folder / f"{name}.csv")
+    said = NOTHING if empty else emphasized(finding(caption, rows))
+    shown = "" if empty else f"{picture(name, caption.shows, up)}\n"
     return (
-        f'<figure class="result" id="{name}">\n{picture(name, caption.shows, up)}\n'
+        f'<figure class="result" id="{name}">\n{shown}'
         f"<figcaption><p><strong>{number(name)}.</strong> {html.escape(caption.shows)}</p>\n"
         f'<p class="finding">{said}</p>\n<p class="provenance">{text}</p></figcaption>\n</figure>'
     )

@@ -4,13 +4,14 @@ figures to change, references, API."""
 import html
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from lib.core import paths
 from lib.paper.captions import CAPTIONS, number
 from lib.paper.claims import pages, table, verdicts
 from lib.paper.experiments import PRESETS
 from lib.paper.site import figures
-from lib.paper.site.figures import slug
+from lib.paper.site.figures import blank, slug
 
 Book = Mapping[str, Mapping[str, Mapping]]
 MAIN = "fig03_fixed"  # the figure of the front page
@@ -120,12 +121,14 @@ def _row(name: str, row: Mapping, notebook: str, shown_in: list[str]) -> str:
     return f'<tr id="{name}" {data}>' + "".join(f'<td data-label="{k}">{v}</td>' for k, v in cells.items()) + "</tr>"
 
 
-def gallery(book: Book) -> str:
+def gallery(book: Book, folder: Path) -> str:
     """Every figure with its number, the colour of its first claim's verdict, and the way to its article."""
     text = "# Gallery\n\nEvery figure leads to its article, where its caption, data, claims and records are.\n"
     for notebook, part in CAPTIONS.items():
         cards = []
         for name, caption in part.items():
+            if blank(folder / f"{name}.csv"):
+                continue
             row = book.get(notebook, {}).get(caption.claims[0]) if caption.claims else None
             verdict = f'<span class="chip {slug(row["verdict"])}">{row["verdict"]}</span>' if row else ""
             cards.append(
