@@ -1,5 +1,6 @@
 """A user's network and data set through runs, records and the sweep, by names that say where they are."""
 
+import concurrent.futures
 import dataclasses
 import importlib
 import os
@@ -140,18 +141,33 @@ def test_a_worker_finds_the_entries_and_what_it_leaves_when_killed_is_gone_on_wi
     (group,) = groups.gather(runs, tmp_path, CPU)
     group.folder.mkdir()
 
+    ended = threading.Event()
+
     def kill():
         progress = group.file("progress")
         while not (progress.exists() and progress.read_text().split()[:1] not in ([], ["0"])):
-            time.sleep(0.02)
+            if ended.wait(0.02):
+                return
         os.kill(int(progress.read_text().split()[1]), signal.SIGKILL)
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     (outcome,) = pool.run([group], [CPU], None)
+    ended.set()
     killer.join()
     assert isinstance(outcome, pool.WorkerDied) and outcome.cause == "SIGKILL"
     assert sweep.sweep(own_cnn.grid(epochs=3)[:1], store=tmp_path, device="cpu")["status"].tolist() == ["done"]
+
+
+def test_an_idle_worker_is_not_used_where_modules_come_from_elsewhere(own_cnn, tmp_path, monkeypatch):
+    monkeypatch.setattr(pool, "_idle", [])
+    monkeypatch.setattr(pool, "ProcessPoolExecutor", lambda *_, **__: concurrent.futures.ThreadPoolExecutor(1))
+    first = pool._take(pool._surroundings())
+    pool._idle.append((pool._surroundings(), time.monotonic(), first))
+    assert pool._take(pool._surroundings()) is first
+    pool._idle.append((pool._surroundings(), time.monotonic(), first))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert pool._take(pool._surroundings()) is not first
 
 
 def test_the_same_name_for_something_else_is_refused(own_cnn, tmp_path, monkeypatch, serial):

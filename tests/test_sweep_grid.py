@@ -1139,7 +1139,7 @@ def test_a_worker_that_died_while_it_was_idle_is_passed_over(tmp_path, monkeypat
             pass
 
     monkeypatch.setattr(rounds.groups, "cpu_count", lambda: 2)
-    monkeypatch.setattr(pool, "_idle", [(str(paths.data()), time.monotonic(), Dead())])
+    monkeypatch.setattr(pool, "_idle", [(pool._surroundings(), time.monotonic(), Dead())])
     with warnings.catch_warnings(action="error"):
         check(sweep.sweep(grid()[:6], store=tmp_path), expected[:6])
 

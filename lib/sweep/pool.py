@@ -11,6 +11,7 @@ import functools
 import os
 import re
 import signal
+import sys
 import time
 import warnings
 from collections import deque
@@ -32,7 +33,7 @@ STALL_EPOCHS = 20  # so many times an average epoch without the end of another
 LATE_SECONDS = 1.0  # after the deadline, until which a worker may still be about to begin
 NATIVE = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGTRAP", "SIGSYS")  # the process damaged itself
 
-_idle: list[tuple[str, float, ProcessPoolExecutor]] = []  # with the folder of data it was started for, and since when
+_idle: list[tuple[tuple, float, ProcessPoolExecutor]] = []  # with the surroundings it was started in, and since when
 _late: list[ProcessPoolExecutor] = []  # still starting when their time was up
 
 
@@ -73,13 +74,13 @@ def run(
     waiting, outcomes, watch, began = deque(enumerate(batch)), [None] * len(batch), _Watch(), time.time()
     busy: dict[concurrent.futures.Future, tuple[int, ProcessPoolExecutor]] = {}
     free, used = list(devices), {}
-    data = str(paths.data())  # a worker keeps the environment that it was started in
+    state = _surroundings()
     try:
         while waiting or busy:
             while waiting and free:
                 i, group = waiting.popleft()
                 used[i] = free.pop(0)
-                future, worker = _submit(data, work, group, used[i], deadline, os.getpid())
+                future, worker = _submit(state, work, group, used[i], deadline, os.getpid())
                 busy[future] = i, worker
             ended = concurrent.futures.wait(busy, POLL_SECONDS, concurrent.futures.FIRST_COMPLETED).done
             for future in ended:
@@ -89,13 +90,13 @@ def run(
                 if isinstance(outcomes[i], WorkerDied):
                     worker.shutdown()
                 else:
-                    _idle.append((data, time.monotonic(), worker))
+                    _idle.append((state, time.monotonic(), worker))
             if is_past(deadline, -LATE_SECONDS):
                 for future in [future for future, (i, _) in busy.items() if not trains(batch[i], began)]:
                     i, worker = busy.pop(future)
                     outcomes[i] = STOPPED
                     _late.append(worker)
-                    future.add_done_callback(functools.partial(_keep, data, worker))
+                    future.add_done_callback(functools.partial(_keep, state, worker))
                 while waiting:
                     outcomes[waiting.popleft()[0]] = STOPPED
             watch.warn_of_stalls([batch[i] for i, _ in busy.values()])
@@ -113,33 +114,38 @@ def _end() -> None:
         worker.shutdown(kill_workers=True)
 
 
-def _keep(data: str, worker: ProcessPoolExecutor, future: concurrent.futures.Future) -> None:
+def _keep(state: tuple, worker: ProcessPoolExecutor, future: concurrent.futures.Future) -> None:
     """Count a worker that was late among the idle ones, unless it died."""
     _late.remove(worker)
     if future.cancelled() or isinstance(future.exception(), BrokenExecutor):
         worker.shutdown(wait=False)
     else:
-        _idle.append((data, time.monotonic(), worker))
+        _idle.append((state, time.monotonic(), worker))
 
 
-def _submit(data: str, *call) -> tuple[concurrent.futures.Future, ProcessPoolExecutor]:
+def _submit(state: tuple, *call) -> tuple[concurrent.futures.Future, ProcessPoolExecutor]:
     """Hand the call to a worker; one that died while it was idle is passed over."""
     while True:
-        worker = _take(data)
+        worker = _take(state)
         try:
             return worker.submit(*call), worker
         except BrokenExecutor:
             worker.shutdown(wait=False)
 
 
-def _take(data: str) -> ProcessPoolExecutor:
-    """An idle worker that reads its data from that folder, or a new one."""
+def _surroundings() -> tuple:
+    """What a worker keeps from when it was started: the folder of data, and where modules are imported from."""
+    return str(paths.data()), tuple(sys.path)
+
+
+def _take(state: tuple) -> ProcessPoolExecutor:
+    """An idle worker with these surroundings, or a new one."""
     while _idle:
-        folder, since, worker = _idle.pop()
-        if folder == data and time.monotonic() - since < REUSE_SECONDS:
+        other, since, worker = _idle.pop()
+        if other == state and time.monotonic() - since < REUSE_SECONDS:
             return worker
         worker.shutdown(wait=False)
-    return ProcessPoolExecutor(1, timeout=IDLE_SECONDS, env={"SAM_DATA": data})
+    return ProcessPoolExecutor(1, timeout=IDLE_SECONDS, env={"SAM_DATA": state[0]})
 
 
 def trains(group: Group, since: float) -> bool:
