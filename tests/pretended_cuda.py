@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_map
 
-from lib.data import datasets
+from lib.data import scaling
 
 CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
 aten = torch.ops.aten
@@ -96,8 +96,8 @@ class PretendCUDA:
 
     def __enter__(self):
         self.stack = contextlib.ExitStack()
-        datasets._statistics.cache_clear()
-        self.stack.callback(datasets._statistics.cache_clear)
+        scaling._statistics.cache_clear()
+        self.stack.callback(scaling._statistics.cache_clear)
 
         def patch(*what):
             self.stack.enter_context(mock.patch.object(*what))

@@ -13,7 +13,7 @@ def called(monkeypatch):
     """What sweep and measure are asked for, in order, in place of training."""
     calls = []
 
-    def stand_in(part, *, store, device, budget):
+    def stand_in(part, *, store, device, budget, executor):
         calls.append((part, budget))
         return pandas.DataFrame([{"key": what.key, "status": "done"} for what in part])
 

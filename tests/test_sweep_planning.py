@@ -121,7 +121,7 @@ def test_what_was_timed_is_remembered_until_the_code_changes(tmp_path, monkeypat
     monkeypatch.setattr(rates.origin, "code", lambda: "another")
     plan(runs, store=tmp_path)
     assert len(a_second_a_sample) == 4
-    (file,) = (tmp_path / "checkpoints").glob("rates-*.json")
+    (file,) = (tmp_path / "checkpoints").glob("*.rates")
     for damaged in ("", "[]", '{"code": "another", "rates": {"x": ["y", 1]}}'):
         file.write_text(damaged)
         plan(runs, store=tmp_path)

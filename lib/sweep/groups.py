@@ -3,8 +3,9 @@
 Beside the records of a store lies a folder `checkpoints`. There a group under way has NAME.runs (its members),
 NAME.progress (the epoch it is at, and the process), NAME.pt (its checkpoint) and NAME.here (while the process that
 asked for it trains it, and would die with it). KEY.lock is a process's claim on a run, KEY.weights what a run trained
-on which something is measured, KEY.course what was measured while it trained, and *.check say which engines can be
-trusted here (`lib.sweep.selfcheck`). All of it may be deleted; at worst, work is done again.
+on which something is measured, KEY.course what was measured while it trained. *.check say which engines can be trusted
+here (`lib.sweep.selfcheck`), *.rates how fast they are (`lib.sweep.rates`). All of it may be deleted; at worst, work is
+done again.
 
 The last bits of a run depend on the company in which it trains. So the groups of a grid are filed before any of them is
 trained: whenever the grid is asked for again, whatever has happened meanwhile, each run has the company that it would

@@ -38,7 +38,7 @@ def of_kinds(
 ) -> dict[Kind, Rate]:
     """The rate of every kind of group. weights: how much there is to train of each, in any unit. folder: where timings
     are remembered, if it can be written to. show: say what is timed."""
-    file = folder / f"rates-{machine(device)}.json"
+    file = folder / f"{machine(device)}.rates"
     remembered, began = _read(file), time.monotonic()
     timed = {kind: remembered[_name(kind)] for kind in weights if _name(kind) in remembered}
     families: dict[tuple, list[Kind]] = {}
