@@ -27,7 +27,7 @@ def table(*rows):
     return pandas.DataFrame(rows)
 
 
-def of(result, protocol="paper", reference="SGD"):
+def by_protocol(result, protocol="paper", reference="SGD"):
     return result[(result["protocol"] == protocol) & (result["reference"] == reference)]
 
 
@@ -44,7 +44,7 @@ def small():
 
 
 def test_the_papers_gap_is_paired_by_seed_at_the_rho_that_is_best_on_average():
-    gaps = of(analysis.gap.gaps(small()))
+    gaps = by_protocol(analysis.gap.gaps(small()))
     assert gaps["seed"].tolist() == [0, 1]
     assert gaps["rho"].tolist() == [0.1, 0.1]
     assert gaps["gap"].tolist() == pytest.approx([4, 0])
@@ -52,7 +52,7 @@ def test_the_papers_gap_is_paired_by_seed_at_the_rho_that_is_best_on_average():
 
 
 def test_a_left_out_seed_is_judged_at_the_rho_of_the_others():
-    gaps = of(analysis.gap.gaps(small()), "seeds")
+    gaps = by_protocol(analysis.gap.gaps(small()), "seeds")
     assert gaps["rho"].tolist() == [0.2, 0.1]  # seed 1 alone prefers 0.2, seed 0 alone 0.1
     assert gaps["gap"].tolist() == pytest.approx([0, 0])
 
@@ -63,7 +63,7 @@ def test_halves_of_the_test_samples_choose_for_each_other():
         row(0.95, even=0.98, odd=0.92, rho=0.1),
         row(0.945, even=0.94, odd=0.95, rho=0.2),
     )
-    gaps = of(analysis.gap.gaps(runs), "samples")
+    gaps = by_protocol(analysis.gap.gaps(runs), "samples")
     # the even ones choose 0.1, worth 0.92 on the odd; the odd ones choose 0.2, worth 0.94 on the even
     assert gaps["gap"].item() == pytest.approx(100 * ((0.92 - 0.90) + (0.94 - 0.90)) / 2)
     assert gaps["rho"].item() == pytest.approx((0.1 * 0.2) ** 0.5)
@@ -104,7 +104,7 @@ def equal_but_for_rounding():
 def test_over_equal_rhos_all_take_the_mean():
     runs = equal_but_for_rounding()
     assert len({pandas.Series(a).mean() for _, a in runs.query("rho > 0").groupby("rho")["test_accuracy"]}) == 2
-    gaps = of(analysis.gap.gaps(runs))
+    gaps = by_protocol(analysis.gap.gaps(runs))
     assert gaps["rho"].tolist() == pytest.approx([0.1] * 3)  # the geometric mean of 0.05 and 0.2
     assert gaps["gap"].tolist() == pytest.approx([-0.005, 0.17, 0.105])
     assert [cell.tied() for cell in cells(runs)] == [[0.05, 0.2]]
@@ -141,7 +141,7 @@ def test_a_rho_at_which_a_run_diverged_cannot_be_chosen_and_the_failure_is_count
 def test_a_seed_whose_reference_diverged_has_no_gap():
     runs = small()
     runs.loc[0, ["status", *PARTS.values()]] = ["diverged", math.nan, math.nan, math.nan]
-    gaps = of(analysis.gap.gaps(runs))
+    gaps = by_protocol(analysis.gap.gaps(runs))
     assert gaps["seed"].tolist() == [1]
     assert gaps["rho"].item() == 0.2
 
@@ -157,9 +157,9 @@ def test_a_seed_with_a_shorter_search_does_not_count_and_its_runs_are_missing():
 
 def test_a_search_that_lacks_a_rho_for_every_seed_is_not_complete():
     runs = small()
-    assert of(analysis.gap.gaps(runs))["complete"].all()
+    assert by_protocol(analysis.gap.gaps(runs))["complete"].all()
     runs.loc[runs["rho"] == 0.2, ["status", *PARTS.values()]] = ["missing", math.nan, math.nan, math.nan]
-    assert not of(analysis.gap.gaps(runs))["complete"].any()
+    assert not by_protocol(analysis.gap.gaps(runs))["complete"].any()
     summary = analysis.gap.summary(runs).set_index("protocol").loc["paper"]
     assert (summary["seeds"], summary["missing"], summary["searched"], summary["complete"]) == (2, 2, 1, False)
 
@@ -168,14 +168,16 @@ def test_seeds_that_have_as_many_but_other_rhos_are_not_mixed_and_their_cell_sta
     diverged = dict(accuracy=math.nan, status="diverged")
     first = [row(0.90, seed=0), row(0.93, seed=0, rho=0.05), row(**diverged, seed=0, rho=0.1)]
     second = [row(0.90, seed=1), row(0.91, seed=1, rho=0.01), row(0.95, seed=1, rho=0.02)]
-    gaps = of(analysis.gap.gaps(table(*first, *second)))
+    gaps = by_protocol(analysis.gap.gaps(table(*first, *second)))
     assert (gaps["seed"].tolist(), gaps["rho"].tolist(), gaps["searched"].tolist()) == ([0], [0.05], [1])
     assert gaps["gap"].tolist() == pytest.approx([3])
     third = [row(0.90, seed=2), row(0.93, seed=2, rho=0.01), row(0.92, seed=2, rho=0.02)]
-    gaps = of(analysis.gap.gaps(table(*first, *second, *third)))  # two seeds share 0.01 and 0.02, one has the others
+    gaps = by_protocol(
+        analysis.gap.gaps(table(*first, *second, *third))
+    )  # two seeds share 0.01 and 0.02, one has the others
     assert (gaps["seed"].tolist(), gaps["rho"].tolist(), gaps["radii"].tolist()) == ([1, 2], [0.02] * 2, [4] * 2)
     fourth = [row(0.90, seed=3), *(row(0.92, seed=3, rho=rho) for rho in (0.01, 0.05, 0.1))]
-    assert of(analysis.gap.gaps(table(*first, *second, *third, *fourth)))["seed"].tolist() == [3]  # at most ρ
+    assert by_protocol(analysis.gap.gaps(table(*first, *second, *third, *fourth)))["seed"].tolist() == [3]  # at most ρ
 
 
 @pytest.mark.parametrize("lacking", ["sgd", "sam"])
@@ -196,7 +198,7 @@ def test_cells_whose_runs_differ_by_more_than_rho_and_seed_are_refused_with_the_
     runs = pandas.concat([small(), table(row(0.9, rho=0.1, seed=0, lr=0.2))])
     with pytest.raises(ValueError, match=r"the cell width = 1\.0: its runs differ in lr; add that to `by`"):
         analysis.gap.gaps(runs)
-    assert len(of(analysis.gap.gaps(runs, ["width", "lr"]))) == 2
+    assert len(by_protocol(analysis.gap.gaps(runs, ["width", "lr"]))) == 2
 
 
 def test_an_unknown_column_and_mixed_lengths_are_refused():
@@ -211,9 +213,9 @@ def test_an_unknown_column_and_mixed_lengths_are_refused():
 
 def test_sgd_with_twice_the_epochs_is_a_second_reference():
     runs = pandas.concat([small(), table(row(0.93, seed=0, epochs=200), row(0.94, seed=1, epochs=200))])
-    gaps = of(analysis.gap.gaps(runs), reference="SGD, twice the epochs")
+    gaps = by_protocol(analysis.gap.gaps(runs), reference="SGD, twice the epochs")
     assert gaps["gap"].tolist() == pytest.approx([1, -2])
-    assert of(analysis.gap.gaps(runs))["gap"].tolist() == pytest.approx([4, 0])
+    assert by_protocol(analysis.gap.gaps(runs))["gap"].tolist() == pytest.approx([4, 0])
 
 
 def test_the_chosen_runs_are_those_the_paper_compares():
@@ -235,7 +237,7 @@ def test_runs_below_three_times_chance_are_marked_and_stay_in_the_gap():
         "missing",
     ]
     assert set(runs["status"]) == {"done", "missing"}  # the table itself is as it was
-    assert of(analysis.gap.gaps(runs))["gap"].tolist() == pytest.approx([66, -21])
+    assert by_protocol(analysis.gap.gaps(runs))["gap"].tolist() == pytest.approx([66, -21])
     many = table(row(0.004, dataset="imagenet"), row(0.002, dataset="imagenet", seed=1))
     assert analysis.gap.mark_failures(many)["status"].tolist() == ["done", "not learned"]  # of 1000 classes
     no_classes = table(row(math.nan, dataset="factorization", model="linear2", width=4, loss="squared"))
@@ -268,7 +270,7 @@ def null():
 
 def mean_gap(null, protocol):
     """Of each cell, then over the cells: mean and standard error."""
-    means = of(null, protocol).groupby("lr")["gap"].mean()
+    means = by_protocol(null, protocol).groupby("lr")["gap"].mean()
     assert len(means) == CELLS
     return means.mean(), means.std(ddof=1) / CELLS**0.5
 

@@ -98,7 +98,7 @@ def test_both_parametrizations_are_one_and_take_the_same_steps():
     assert diagonal.beta_of(w) == pytest.approx(u * v)
     assert diagonal.from_uv(np.stack((u, v))) == pytest.approx(w)
     slope = X.T @ (X @ (u * v) - y) / len(y)  # ‖X(u ⊙ v) − y‖²/2n
-    moved = diagonal.to_uv(w + 0.1 * diagonal.velocity(Samples.of(X, y), w, "gd", 0.0))
+    moved = diagonal.to_uv(w + 0.1 * diagonal.velocity(Samples.from_arrays(X, y), w, "gd", 0.0))
     assert moved == pytest.approx(np.stack((u - 0.1 * slope * v, v - 0.1 * slope * u)))
 
 
@@ -118,12 +118,12 @@ def test_the_velocity_is_minus_the_gradient_at_the_ascent_points(method):
     gradients = [numerical(single(i), w) for i in range(len(y))]
     climbs = {"gd": [0] * len(y), "n-sam": [np.mean(gradients, 0)] * len(y), "1-sam": gradients}[method]
     wanted = -np.mean([numerical(single(i), w + rho * climb) for i, climb in enumerate(climbs)], 0)
-    assert diagonal.velocity(Samples.of(X, y), w, method, rho) == pytest.approx(wanted, abs=1e-5)
+    assert diagonal.velocity(Samples.from_arrays(X, y), w, method, rho) == pytest.approx(wanted, abs=1e-5)
 
 
 def test_with_one_sample_the_radii_are_one_up_to_their_factor():
     X, y = random_problem(2, n=1)
-    w, samples = np.full((2, 6), 0.3), Samples.of(X, y)
+    w, samples = np.full((2, 6), 0.3), Samples.from_arrays(X, y)
     many = diagonal.velocity(samples, w, "n-sam", 0.2)
     assert many == pytest.approx(diagonal.velocity(samples, w, "1-sam", 0.2), rel=1e-12)  # equation 8: c = 1
     # The released code's 1-SAM at ρ = 0.1 is its n-SAM at 0.2, and not that at 0.1.
@@ -223,7 +223,7 @@ def test_runs_that_are_stacked_are_those_alone():
 
 
 def test_a_stochastic_step_is_the_full_one_in_the_mean(problem):
-    samples, w = Samples.of(problem.X[0], problem.y[0]), np.full((2, D), 0.2)
+    samples, w = Samples.from_arrays(problem.X[0], problem.y[0]), np.full((2, D), 0.2)
     for method in METHODS:
         single = [rates(samples, w, method, 0.1, weights=row) for row in np.eye(20)]
         full = rates(samples, w, method, 0.1)

@@ -149,7 +149,7 @@ def test_curves_are_means_at_w_and_final_is_over_everything(loss):
     model = models.build("mlp", width=0.1, in_shape=(1, 8, 8), classes=10, seed=0).double()
     optimizer = SAM(model.parameters(), torch.optim.SGD, rho=0.05, lr=0.05, momentum=0.9, weight_decay=1e-3)
 
-    def of(x, y):
+    def loss_and_output(x, y):
         output = model(x)
         if loss == "cross_entropy":
             return nn.functional.cross_entropy(output, y), output
@@ -162,23 +162,23 @@ def test_curves_are_means_at_w_and_final_is_over_everything(loss):
         sums, hits = 0.0, 0
         for x, y in batches.epoch(0, epoch):
             with torch.no_grad():
-                value, output = of(x, y)
+                value, output = loss_and_output(x, y)
             sums, hits = sums + value.item() * len(y), hits + (output.argmax(1) == y).sum().item()
 
             def closure(x=x, y=y):
                 optimizer.zero_grad()
-                value, _ = of(x, y)
+                value, _ = loss_and_output(x, y)
                 value.backward()
                 return value
 
             optimizer.step(closure)
         with torch.no_grad():
-            value, output = of(*test)
+            value, output = loss_and_output(*test)
         right = (output.argmax(1) == test[1]).double()
         for name, number in zip(expected, (sums / 150, hits / 150, value.item(), right.mean().item()), strict=True):
             expected[name].append(number)
     with torch.no_grad():
-        whole, output = of(*batches.train)
+        whole, output = loss_and_output(*batches.train)
     accuracy = (output.argmax(1) == batches.train[1]).double().mean().item()
     # float64, 15 steps; the sums are taken in another order
     assert record["curves"].pop("epoch") == [1, 2, 3]

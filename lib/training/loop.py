@@ -89,7 +89,7 @@ class Loop:
                 group["lr"] = rate
         if self.rate is not None:
             self.rate.fill_(rate)
-        if scale and perturbation.apart(self.run):
+        if scale and perturbation.climbs_elsewhere(self.run):
             self._step_apart(step, x, y)
         else:
             self.advance(x, y)

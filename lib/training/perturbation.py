@@ -8,14 +8,14 @@ from lib.core.seeds import generator
 from lib.runs import Run
 
 
-def apart(run: Run) -> bool:
+def climbs_elsewhere(run: Run) -> bool:
     """Whether its perturbation is not of the batch that it descends by: the loss at w then takes a pass of its own."""
     return run.perturbation == "random" or run.ascent_batch == "other"
 
 
 def steady(run: Run) -> bool:
     """Whether every step of the run does the same, but for its learning rate: only then may one be recorded."""
-    return not apart(run) and run.rho_schedule == "constant" and not run.switch
+    return not climbs_elsewhere(run) and run.rho_schedule == "constant" and not run.switch
 
 
 def draw(seed: int, step: int, like: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -177,7 +177,7 @@ class Stack:
         at_w = self.at_w if climbing else self.alone
         z, labels = at_w.first(x), y[at_w.seed_of_member]
         loss_gradient = functools.partial(self.loss_gradient, y=labels, total=self.total)
-        if climbing and perturbation.apart(self.run) and len(self.rho) == len(self.runs):
+        if climbing and perturbation.climbs_elsewhere(self.run) and len(self.rho) == len(self.runs):
             activations = at_w.forward(z)
             loss_gradient(activations[-1])
         else:

@@ -9,7 +9,7 @@ from lib.training.stack_passes import Parameters
 
 def special(run) -> bool:
     """Whether a run climbs in such a way."""
-    return perturbation.apart(run) or run.ascent_steps > 1 or run.decay_in_ascent
+    return perturbation.climbs_elsewhere(run) or run.ascent_steps > 1 or run.decay_in_ascent
 
 
 class Climbs:

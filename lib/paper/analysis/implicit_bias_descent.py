@@ -138,7 +138,7 @@ def switching() -> tuple[pandas.DataFrame, pandas.DataFrame, float]:
     for table in curves[2:]:
         table["step"] += setting.STEPS
 
-    at, samples, lines = np.linspace(-1, 2, 61), Samples.of(data.X, data.y), []
+    at, samples, lines = np.linspace(-1, 2, 61), Samples.from_arrays(data.X, data.y), []
     for name, end in zip(switches, np.split(escape.w, 2, 1), strict=True):
         beta = beta_of((1 - at)[:, None, None] * gd_w + at[:, None, None] * end)
         index = pandas.MultiIndex.from_product((setting.REPORTED, at), names=["seed", "t"])

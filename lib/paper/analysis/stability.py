@@ -39,12 +39,12 @@ def over_previous(table: pandas.DataFrame, column: str) -> pandas.DataFrame:
     return _pairs(table, column, lambda rhos: list(itertools.pairwise(rhos[1:])))
 
 
-def _pairs(table, column, of):
+def _pairs(table, column, pairs_of):
     table = tables.settled(tables.measured(table))
     rows = []
     for seed, same in table.groupby("seed"):
         same = same.set_index("rho")
-        for first, second in of(sorted({0.0, *same.index})):
+        for first, second in pairs_of(sorted({0.0, *same.index})):
             if {first, second} <= set(same.index):
                 ratio = same.loc[second, column] / same.loc[first, column]
                 rows.append((second, seed, ratio, same.loc[[first, second], "sample_loss"].max()))

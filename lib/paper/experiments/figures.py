@@ -134,10 +134,10 @@ TOGETHER = "in all"
 def grids(preset: str) -> dict[tuple[str, str], list[Run | Measurement]]:
     """What each figure is drawn from, by (notebook, figure), then what all of a notebook's are, as (notebook,
     TOGETHER)."""
-    result, of = {}, functools.cache(lambda grid: grid(preset))
+    result, grid_of = {}, functools.cache(lambda grid: grid(preset))
     for notebook, parts in FIGURES.items():
         for figure, made in parts.items():
-            result[notebook, figure] = [what for grid in made for what in of(grid)]
+            result[notebook, figure] = [what for grid in made for what in grid_of(grid)]
         every = [what for figure in parts for what in result[notebook, figure]]
         result[notebook, TOGETHER] = list(dict.fromkeys(every))
     return result

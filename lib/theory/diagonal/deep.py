@@ -66,7 +66,7 @@ def deep_flow(
     if depth < 3:
         raise ValueError(f"depth = {depth}: must be at least 3; `flow` is of depth 2")
     check_method(method)
-    samples = Samples.of(X, y)
+    samples = Samples.from_arrays(X, y)
     d = samples.X.shape[1]
     alpha, radius = scale(alpha, d), {"gd": 0.0, "n-sam": rho, "1-sam": ascent_factor * rho}[method]
     signs = np.array([1.0, -1.0])[:, None]

@@ -65,7 +65,7 @@ def descend(
     if (rho < 0).any() or (gamma <= 0).any() or (factor <= 0).any():
         raise ValueError("rho must be at least 0, step_size and ascent_factor positive")
     radius = (rho * (factor if method == "1-sam" else 1.0))[:, None]
-    samples, runs = Samples.of(problems.X, problems.y), len(gamma)
+    samples, runs = Samples.from_arrays(problems.X, problems.y), len(gamma)
     seeds, n, d = problems.X.shape
     if np.ndim(start) < 2:
         start = np.broadcast_to(scale(start, d), (seeds, runs, 2, d))

@@ -69,7 +69,7 @@ def flow(
     >>> bool(end.converged), bool((end.printed_alpha < end.effective_alpha).all())
     (True, True)
     """
-    samples = Samples.of(X, y)
+    samples = Samples.from_arrays(X, y)
     if samples.X.ndim != 2:
         raise ValueError(f"X of shape {samples.X.shape}: a flow is of one problem, (n, d)")
     if rho < 0 or ascent_factor <= 0:

@@ -63,7 +63,7 @@ class Samples(NamedTuple):
     cube: np.ndarray
 
     @classmethod
-    def of(cls, X, y) -> "Samples":
+    def from_arrays(cls, X, y) -> "Samples":
         """ValueError unless X is (…, n, d) and y (…, n)."""
         X, y = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
         if X.ndim < 2 or y.shape != X.shape[:-1]:
@@ -79,7 +79,7 @@ def residual(samples: Samples, beta: np.ndarray) -> np.ndarray:
 def loss(samples: Samples, beta: np.ndarray) -> np.ndarray:
     """L = Σ r²/(4n).
 
-    >>> float(loss(Samples.of([[1.0, 1.0]], [3.0]), np.array([0.0, 1.0])))  # (1 − 3)²/4
+    >>> float(loss(Samples.from_arrays([[1.0, 1.0]], [3.0]), np.array([0.0, 1.0])))  # (1 − 3)²/4
     1.0
     """
     return (residual(samples, beta) ** 2).mean(-1) / 4
@@ -127,7 +127,7 @@ def velocity(samples: Samples, w: np.ndarray, method: str, radius, weights=None)
     """Minus the SAM gradient at w, (…, 2, d): −(1/n) Σ_i ∇ℓ_i at the point to which `method` ascends.
 
     >>> w = np.array([[1.0], [1.0]])  # L(w) = (w₊² − w₋² − 3)²/4
-    >>> velocity(Samples.of([[1.0]], [3.0]), w, "gd", 0.0).ravel().tolist()
+    >>> velocity(Samples.from_arrays([[1.0]], [3.0]), w, "gd", 0.0).ravel().tolist()
     [3.0, -3.0]
     """
     descent, shrinkage, _ = rates(samples, w, method, radius, weights)
