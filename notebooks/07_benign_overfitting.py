@@ -98,7 +98,7 @@ plots.save(plots.boundaries(panels, title=title), "figO1", samples, preset)
 # %% [markdown]
 # ## All labels are fitted, and the error falls with the dimension
 #
-# Three $n$, seven $p$, 20 units, 15% of the labels flipped.
+# Three $n$, six $p$, 20 units, 15% of the labels flipped.
 
 # %%
 runs = analysis.benign.train_all(experiments.benign_dimensions())

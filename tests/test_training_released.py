@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from recursion import loss_and_gradients
 from scipy import stats
 
 from lib import data, models
@@ -19,22 +20,6 @@ RELEASED = dict(schedule="three_steps", standardize=False, initialization="lecun
 # Hidden layers of 12 and 4; 100 samples in batches of 48, 48 and 4; four epochs, one at each learning rate.
 BASE = Run(dataset="digits", width=0.04, epochs=4, batch_size=48, n_train=100, momentum=0.9, weight_decay=0.01)
 BASE = BASE.but(precision="float64", lr=0.2, **RELEASED)
-
-
-def loss_and_gradients(w, masks, x, y):
-    """Of the mean cross-entropy of a masked ReLU network, by hand; w: kernels and biases in turn."""
-    kernels, biases = [k * m for k, m in zip(w[::2], masks, strict=True)], w[1::2]
-    activations = [x]
-    for i, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
-        z = activations[-1] @ kernel.T + bias
-        activations.append(np.maximum(z, 0) if i < 2 else z)
-    shifted = activations[-1] - activations[-1].max(1, keepdims=True)
-    p = np.exp(shifted) / np.exp(shifted).sum(1, keepdims=True)
-    d, gradients = (p - np.eye(10)[y]) / len(y), []
-    for i in reversed(range(3)):
-        gradients = [d.T @ activations[i] * masks[i], d.sum(0), *gradients]
-        d = (d @ kernels[i]) * (activations[i] > 0)
-    return -np.log(p[np.arange(len(y)), y]).mean(), gradients
 
 
 def trained(run: Run, start, masks, x, y, orders):

@@ -29,7 +29,7 @@ from lib.training import cuda_graph, perturbation
 from lib.training.batches import Batches
 from lib.training.loop import summary
 from lib.training.schedule import climb_scale, learning_rate
-from lib.training.stack_climbs import Climbs, special
+from lib.training.stack_climbs import Climbs, forms_every_gradient
 from lib.training.stack_parts import Parts
 from lib.training.stack_passes import Parameters, Pass, unformed
 
@@ -66,7 +66,7 @@ class Stack:
         self.weights, self.gradients = buffers(), buffers()
         self.momentum = buffers() if run.momentum else None
         self.masks = buffers() if any(r.masked for r in runs) else None
-        simple = not (self.masks or special(run))
+        simple = not (self.masks or forms_every_gradient(run))
         whole, last = min(run.batch_size, self.data.n), self.data.n % run.batch_size
         sizes = {whole, last or whole}
         self.parts = Parts(run.parts, sizes, self.dtype, device) if simple and run.parts > 1 else None  # one by one
@@ -83,7 +83,7 @@ class Stack:
         self.at_w = Pass(self, self.weights, every, descend=slice(0, sam.start))
         self.alone = Pass(self, self.weights, every, descend=every) if run.switch else self.at_w  # no member climbs
         self.at_perturbed = Pass(self, self.perturbed, sam, descend=sam) if self.perturbed else None
-        self.climbs = Climbs(self, shapes) if self.perturbed and special(run) else None
+        self.climbs = Climbs(self, shapes) if self.perturbed and forms_every_gradient(run) else None
         self.total = torch.zeros(len(runs), dtype=torch.float64, device=device)
         self.hits = torch.zeros(len(runs), dtype=torch.int64, device=device)
         # A tensor, so that a graph can read it; the fused step of a GPU takes it in single precision whatever w is in.

@@ -7,7 +7,7 @@ from lib.training import perturbation
 from lib.training.stack_passes import Parameters
 
 
-def special(run) -> bool:
+def forms_every_gradient(run) -> bool:
     """Whether a run climbs in such a way."""
     return perturbation.climbs_elsewhere(run) or run.ascent_steps > 1 or run.decay_in_ascent
 
