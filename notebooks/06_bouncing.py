@@ -32,25 +32,17 @@ train = True
 # %%
 import numpy as np
 import pandas
-from IPython.display import Markdown, display
+from IPython.display import Markdown
 
 from lib import data
 from lib.paper import analysis, experiments, plots
-from lib.paper.claims import CLAIMS, Book
+from lib.paper.claims import Book
 from lib.theory import bouncing, drift
 from lib.theory.fit import power_law
 from lib.theory.least_squares import LeastSquares
 
 book = Book("06_bouncing", preset)
 same = f"preset {preset} (the same at every preset)"
-
-
-def judge(claim, verdict):
-    """Record and show a verdict, (what was measured, whether the claim holds); return its word."""
-    word = book.record(claim, measured=verdict[0], holds=verdict[1])
-    display(Markdown(f"**{word.capitalize()}.** {CLAIMS[book.notebook][claim].text}. Measured: {verdict[0]}."))
-    return word
-
 
 # %% [markdown]
 # ## A quadratic: SAM ends in jumps between two points
@@ -147,7 +139,7 @@ everywhere = experiments.random_quadratics(400, condition=(1.05, 1e4), share=(1e
 checks = analysis.bouncing.recurrence_checks(everywhere, steps=30)
 verdicts = analysis.bouncing_verdicts
 claims = ("ordering", "shrinks", "gains", "kept", "potential", "descent")
-words = {name: judge(f"bounce-{name}", verdicts.statement(checks, name)) for name in claims}
+words = {name: book.judge(f"bounce-{name}", verdicts.statement(checks, name)) for name in claims}
 assert (checks["violations"] == 0).all()
 
 # %% [markdown]
@@ -156,7 +148,7 @@ assert (checks["violations"] == 0).all()
 
 # %%
 stationary = analysis.bouncing.stationary_checks(100)
-judge("bounce-stationary", verdicts.stationary(stationary))
+book.judge("bounce-stationary", verdicts.stationary(stationary))
 assert verdicts.stationary(stationary)[1]
 
 # %% [markdown]
@@ -171,9 +163,9 @@ assert verdicts.stationary(stationary)[1]
 # %%
 core = experiments.random_quadratics(300, condition=(1.05, 100), share=(0.1, 0.499), seed=1)
 ended = analysis.bouncing.limits(core, cap=200_000)
-limit_word = judge("bounce-limit", verdicts.limit(ended))
-steps_word = judge("bounce-steps", verdicts.steps(ended))
-visits_word = judge("bounce-visits", verdicts.visits(ended))
+limit_word = book.judge("bounce-limit", verdicts.limit(ended))
+steps_word = book.judge("bounce-steps", verdicts.steps(ended))
+visits_word = book.judge("bounce-visits", verdicts.visits(ended))
 assert verdicts.limit(ended)[1]
 
 # %%
@@ -217,7 +209,7 @@ Markdown(
 # %%
 vary = {"rho": np.geomspace(1e-3, 1, 7), "eta": np.geomspace(0.01, 0.49, 7), "lam1": np.geomspace(0.1, 4.9, 7)}
 ends = analysis.bouncing_meaning.end_losses(vary, dict(lam1=1.0, eta=0.1, rho=0.1), steps=6000)
-minimax_word = judge("bounce-minimax", verdicts.minimax(ends))
+minimax_word = book.judge("bounce-minimax", verdicts.minimax(ends))
 shown = ends.melt(["panel", "x"], ["measured", "formula"], var_name="label", value_name="y")
 shown["look"] = shown["label"].map({"measured": "o", "formula": "-"})
 greek = {"rho": "ρ", "eta": "η", "lam1": "λ₁"}
@@ -239,8 +231,8 @@ problem = LeastSquares.gaussian(n=40, d=5)
 options = dict(eta=0.4, rho=0.1, batch_sizes=(1, 4, 16, 40), steps=600, repetitions=50)
 batches = {"SAM": analysis.bouncing_meaning.mini_batches(problem, **options)}
 batches["unnormalized SAM"] = analysis.bouncing_meaning.mini_batches(problem, **options, normalized=False)
-batch_word = judge("bounce-batches", verdicts.batches(batches["SAM"], samples=40))
-plain_word = judge("bounce-unnormalized", verdicts.converges(batches["unnormalized SAM"]))
+batch_word = book.judge("bounce-batches", verdicts.batches(batches["SAM"], samples=40))
+plain_word = book.judge("bounce-unnormalized", verdicts.converges(batches["unnormalized SAM"]))
 shown = pandas.concat(
     table[table["step"] % 20 == 0].assign(panel=name, label="batch size " + table["batch_size"].astype(str), look="-")
     for name, table in batches.items()
@@ -262,7 +254,7 @@ last.rename(columns=dict(turns="steps that turn", lag="correlation of steps", sh
 
 # %%
 sizes = analysis.bouncing_meaning.precisions([10, 5, 1], [3.0, -2.0, 1.0], eta=0.01, rho=0.05, steps=1500)
-float_word = judge("bounce-float32", verdicts.precision(sizes))
+float_word = book.judge("bounce-float32", verdicts.precision(sizes))
 shown = sizes.rename(columns={"step": "x", "size": "y", "precision": "panel"}).query("y > 0 and x % 5 == 0")
 shown = shown.assign(label="w" + shown["component"].map({1: "₁", 2: "₂", 3: "₃"}), look="-").drop(columns="component")
 axes = {
@@ -297,10 +289,10 @@ toys.map("{:.3g}".format)
 
 # %%
 errors = analysis.bouncing_drift.polynomial_errors(50, np.geomspace(1e-3, 1, 7))
-printed_word = judge("drift-printed", verdicts.error_bound(errors, "printed"))
-corrected_word = judge("drift-corrected", verdicts.error_bound(errors, "corrected"))
-small_word = judge("drift-small", verdicts.drift_size(errors, floors=("curved",)))
-twice_word = judge("drift-twice", verdicts.drift_size(errors, "2"))
+printed_word = book.judge("drift-printed", verdicts.error_bound(errors, "printed"))
+corrected_word = book.judge("drift-corrected", verdicts.error_bound(errors, "corrected"))
+small_word = book.judge("drift-small", verdicts.drift_size(errors, floors=("curved",)))
+twice_word = book.judge("drift-twice", verdicts.drift_size(errors, "2"))
 
 # %%
 curved, lowest = errors[errors["floor"] == "curved"], errors[errors["rho"] == errors["rho"].min()]
@@ -371,8 +363,8 @@ pandas.Series(
 windows, path = analysis.bouncing_network.drift_of_network(
     network, w, eta=0.3 / top.value, rhos=(0.0, 0.05, 0.1, 0.2), steps=1000, every=100
 )
-cosine_word = judge("drift-network", verdicts.network_cosine(windows))
-flatter_word = judge("drift-flatter", verdicts.network_flatter(path))
+cosine_word = book.judge("drift-network", verdicts.network_cosine(windows))
+flatter_word = book.judge("drift-flatter", verdicts.network_flatter(path))
 names = path["rho"].map(lambda rho: f"SAM|, ρ = {rho:g}" if rho else "GD")
 styles = path["rho"].map({0.0: "-", 0.05: ":", 0.1: "--", 0.2: "-"})
 lines = [path.assign(panel=p, y=path[c]) for p, c in (("λ_max of the Hessian", "sharpness"), ("training loss", "loss"))]
@@ -407,7 +399,7 @@ plots.save(plots.panels(shown, title=title, axes=axes), "figB10", shown, preset)
 setting = experiments.edge(preset)
 possible = data.available(setting.dataset) and (train or preset != "paper")
 series = analysis.bouncing_network.edge_series(setting) if possible else None
-edge_words = [judge(f"edge-{name}", verdicts.edge(series, gd=name == "gd")) for name in ("gd", "sam")]
+edge_words = [book.judge(f"edge-{name}", verdicts.edge(series, gd=name == "gd")) for name in ("gd", "sam")]
 columns = ["rho", "step", "loss", "gradient", "sharpness", "edge"]
 series = pandas.DataFrame(columns=columns, dtype=float) if series is None else series
 parts = [

@@ -28,21 +28,14 @@ train = True
 # %%
 import numpy as np
 import pandas
-from IPython.display import Markdown, display
+from IPython.display import Markdown
 
 from lib.paper import analysis, experiments, plots
-from lib.paper.claims import CLAIMS, Book
+from lib.paper.claims import Book
 
 book = Book("07_benign_overfitting", preset)
 verdicts = analysis.benign_verdicts
 same = f"preset {preset} (the same at every preset), 10 seeds"
-
-
-def judge(claim, verdict):
-    """Record and show a verdict, (what was measured, whether the claim holds); return its word."""
-    word = book.record(claim, measured=verdict[0], holds=verdict[1])
-    display(Markdown(f"**{word.capitalize()}.** {CLAIMS[book.notebook][claim].text}. Measured: {verdict[0]}."))
-    return word
 
 
 def spread(table, by, x, y, panel, label="{}"):
@@ -114,10 +107,10 @@ title = f"Every flipped label is fitted, and with more dimensions that does no h
 plots.save(plots.panels(shown, title=title, axes=axes), "figO2", shown, preset)
 
 # %%
-fits_word = judge("benign-fits", verdicts.fits(runs))
-error_word = judge("benign-error", verdicts.error(runs))
-form_word = judge("benign-form", verdicts.form(runs))
-judge("benign-dimension", verdicts.harmful(runs.query("n == 40"), "p", 50))
+fits_word = book.judge("benign-fits", verdicts.fits(runs))
+error_word = book.judge("benign-error", verdicts.error(runs))
+form_word = book.judge("benign-form", verdicts.form(runs))
+book.judge("benign-dimension", verdicts.harmful(runs.query("n == 40"), "p", 50))
 runs.groupby(["n", "p"])[["error", "steps", "margin", "norm"]].median().round(4)
 
 # %%
@@ -139,7 +132,7 @@ Markdown(
 
 # %%
 margins = analysis.benign.train_all(experiments.benign_margins())
-margin_word = judge("benign-margin", verdicts.margin(margins))
+margin_word = book.judge("benign-margin", verdicts.margin(margins))
 shown = margins.assign(x=margins["n"] * margins["p"] ** (1 / 3), y=margins["margin"], panel="margin", look="o")
 shown = shown.assign(label="n = " + shown["n"].astype(str))[["panel", "label", "x", "y", "look"]]
 middle = np.exp(np.log(shown["y"]).mean() - np.log(shown["x"]).mean() / 2)
@@ -159,7 +152,7 @@ plots.save(plots.panels(shown, title=title, axes={"margin": look}, height=4.2), 
 
 # %%
 widths = analysis.benign.train_all(experiments.benign_widths(), steps=1000)
-width_word = judge("benign-width", verdicts.width(widths))
+width_word = book.judge("benign-width", verdicts.width(widths))
 shown = spread(widths.assign(what="clean test error"), "what", "m", "error", "clean test error")
 shown = pandas.concat(
     [shown, spread(widths.assign(what="training error"), "what", "m", "train_error", "clean test error")]
@@ -182,7 +175,7 @@ widths.groupby("m")[["error", "train_error", "loss", "done", "steps"]].mean().ro
 broken = {name: analysis.benign.train_all(grid) for name, grid in experiments.benign_broken().items()}
 worst = {"exponent": ("separation", 0.0), "flip": ("noise", 0.45), "lazy": ("lazy", 10000.0)}
 for name, (claim, value) in worst.items():
-    judge(f"benign-{claim}", verdicts.harmful(broken[name], name, value))
+    book.judge(f"benign-{claim}", verdicts.harmful(broken[name], name, value))
 names = {"exponent": "separation ‖μ‖ = p^k", "flip": "flipped labels", "lazy": "initial weights"}
 shown = pandas.concat(
     spread(t.assign(what="clean error"), "what", name, "error", names[name]) for name, t in broken.items()
@@ -207,7 +200,7 @@ broken["lazy"].groupby("lazy")[columns].median().rename(columns={"turned": "slop
 # %%
 grid, levels = experiments.benign_levels()
 along = analysis.benign.along_training(grid, levels, steps=5000)
-norm_word = judge("benign-norm", verdicts.norm(along))
+norm_word = book.judge("benign-norm", verdicts.norm(along))
 shown = pandas.concat(spread(along, "p", "level", name, name, "p = {}") for name in ("norm", "error"))
 axes = {
     "norm": dict(xscale="log", yscale="log", xlabel="training loss ε", ylabel="‖W‖, median and range", title="norm")
@@ -225,8 +218,8 @@ plots.save(plots.panels(shown, title=title, axes=axes), "figO6", shown, preset)
 
 # %%
 sam = analysis.benign.train_all(experiments.benign_sam(), steps=1000)
-sam_fits_word = judge("benign-sam-fits", verdicts.sam_fits(sam))
-sam_error_word = judge("benign-sam-error", verdicts.sam_error(sam))
+sam_fits_word = book.judge("benign-sam-fits", verdicts.sam_fits(sam))
+sam_error_word = book.judge("benign-sam-error", verdicts.sam_error(sam))
 share = sam.assign(share=sam["fitted"] / sam["flips"], x=sam["rho"].clip(lower=0.01))
 shown = [spread(share, "p", "x", "error", "clean test error", "p = {}")]
 shown.append(spread(share, "p", "x", "share", "share of flipped labels fitted", "p = {}"))

@@ -43,13 +43,13 @@ train = True
 import functools
 
 import pandas
-from IPython.display import Markdown, display
+from IPython.display import Markdown
 from loky import get_reusable_executor
 
 from lib.paper import plots
 from lib.paper.analysis import implicit_bias, implicit_bias_descent, relu_record
 from lib.paper.analysis import implicit_bias_verdicts as verdicts
-from lib.paper.claims import CLAIMS, Book
+from lib.paper.claims import Book
 from lib.paper.experiments import implicit_bias as setting
 from lib.theory import diagonal, relu_regression
 
@@ -71,14 +71,6 @@ rest, large, sizes, shares, radii, trained, deep, widths = (
     )
 )
 names = {"n-sam": "n-SAM", "1-sam": "1-SAM"}
-
-
-def judge(claim, verdict):
-    """Record and show a verdict, (what was measured, whether the claim holds); return its word."""
-    word = book.record(claim, measured=verdict[0], holds=verdict[1])
-    display(Markdown(f"**{word.capitalize()}.** {CLAIMS['08_implicit_bias'][claim].text}. Measured: {verdict[0]}."))
-    return word
-
 
 # %% [markdown]
 # ## Figure 5: a potential between ℓ₁ and ℓ₂
@@ -132,10 +124,10 @@ plots.save(figure, "figI_theorems", tidy, preset)
 
 # %%
 assert flows["drift"].max() < 1e-3  # of the conserved quantity w₊w₋ exp(2E)/α²
-flow = judge("bias-thm-3", verdicts.theorem_3(flows))
+flow = book.judge("bias-thm-3", verdicts.theorem_3(flows))
 for theorem, method in (("bias-thm-4", "n-sam"), ("bias-thm-5", "1-sam")):
-    judge(f"{theorem}-printed", verdicts.effective_alpha(flows, method, implicit_bias.PRINTED))
-    corrected = judge(theorem, verdicts.effective_alpha(flows, method, implicit_bias.CORRECTED))
+    book.judge(f"{theorem}-printed", verdicts.effective_alpha(flows, method, implicit_bias.PRINTED))
+    corrected = book.judge(theorem, verdicts.effective_alpha(flows, method, implicit_bias.CORRECTED))
 
 # %% [markdown]
 # Both theorems are thus corrected: they hold with half the exponent, exactly and not only to first order in ρ. To first
@@ -148,7 +140,7 @@ for theorem, method in (("bias-thm-4", "n-sam"), ("bias-thm-5", "1-sam")):
 
 # %%
 large = large.result()  # of implicit_bias.breakdown
-judge("bias-collapse", verdicts.collapse(large))
+book.judge("bias-collapse", verdicts.collapse(large))
 pandas.crosstab(large["rho"], large["outcome"])
 
 # %% [markdown]
@@ -175,9 +167,9 @@ plots.save(figure, "figI_sizes", tidy, preset)
 # %%
 wide = sizes[sizes["d"] >= 3 * sizes["n"]]
 for name in ("1", "n"):
-    judge(f"bias-size-{name}-printed", verdicts.within(wide[f"ratio_{name}"], 1))
-    judge(f"bias-size-{name}", verdicts.within(wide[f"ratio_{name}"], 4))
-order = judge("bias-order-n", verdicts.within(sizes["between"], sizes["n"]))
+    book.judge(f"bias-size-{name}-printed", verdicts.within(wide[f"ratio_{name}"], 1))
+    book.judge(f"bias-size-{name}", verdicts.within(wide[f"ratio_{name}"], 4))
+order = book.judge("bias-order-n", verdicts.within(sizes["between"], sizes["n"]))
 
 # %% [markdown]
 # ## Where α shrinks matters as well
@@ -197,7 +189,7 @@ figure = plots.strips(tidy, title=title, xlabel="", ylabel="loss over gradient f
 plots.save(figure, "figI_shares", tidy, preset)
 
 # %%
-support = judge("bias-support", verdicts.support(shares))
+support = book.judge("bias-support", verdicts.support(shares))
 shares.groupby("method")[["on_support", "ratio", "even"]].median().round(3)
 
 # %% [markdown]
@@ -216,9 +208,10 @@ plots.save(plots.loss_curves(curves, title=title), "figI_bias", curves, preset)
 # %%
 last = curves[curves["step"] == curves["step"].max()]
 factors = [implicit_bias_descent.label("1-sam", c) for c in implicit_bias_descent.FACTORS]
-judge("bias-same-radius", verdicts.all_better({name: implicit_bias_descent.against(last, name) for name in factors}))
-judge("bias-slower", verdicts.slower(curves))
-judge("bias-integral", verdicts.integral(curves))
+over_gd = {name: implicit_bias_descent.against(last, name) for name in factors}
+book.judge("bias-same-radius", verdicts.all_better(over_gd))
+book.judge("bias-slower", verdicts.slower(curves))
+book.judge("bias-integral", verdicts.integral(curves))
 
 # %% [markdown]
 # With $c = 4$ training collapses on some seeds, as the flow does. For the other methods, being late to fit is no sign
@@ -242,8 +235,8 @@ ratios = {
     name: {f"γ = {size:g}/d": implicit_bias_descent.against(rows, name) for size, rows in tuned.groupby("step_size")}
     for name in ("1-SAM, c = 1", "n-SAM")
 }
-one = judge("bias-1-sam", verdicts.all_better(ratios["1-SAM, c = 1"]))
-many = judge("bias-n-sam", verdicts.all_better(ratios["n-SAM"]))
+one = book.judge("bias-1-sam", verdicts.all_better(ratios["1-SAM, c = 1"]))
+many = book.judge("bias-n-sam", verdicts.all_better(ratios["n-SAM"]))
 tuned.groupby(["step_size", "label", "rho"])["test_loss"].median().reset_index()
 
 # %% [markdown]
@@ -261,7 +254,7 @@ plots.save(plots.loss_curves(both, title=title), "figI_stochastic", both, preset
 
 # %%
 pairs = {name: implicit_bias_descent.against_full(rows) for name, rows in both.groupby("label", sort=False)}
-judge("bias-stochastic", verdicts.all_better(pairs))
+book.judge("bias-stochastic", verdicts.all_better(pairs))
 
 # %% [markdown]
 # ## Figure 15: switching methods
@@ -277,9 +270,9 @@ plots.save(plots.loss_curves(curves, title=title), "figI_switch", curves, preset
 # %%
 last = curves[curves["step"] == curves["step"].max()]
 paper, ours = f"GD to 1-SAM, ρ = {setting.SWITCH_RHO:g}", f"GD to 1-SAM, ρ = {chosen:g}"
-switch = judge("bias-escape", verdicts.better(implicit_bias_descent.against(last, paper)))
-judge("bias-escape-tuned", verdicts.better(implicit_bias_descent.against(last, ours)))
-judge("bias-back", verdicts.better(implicit_bias_descent.against(last, "1-SAM to GD")))
+switch = book.judge("bias-escape", verdicts.better(implicit_bias_descent.against(last, paper)))
+book.judge("bias-escape-tuned", verdicts.better(implicit_bias_descent.against(last, ours)))
+book.judge("bias-back", verdicts.better(implicit_bias_descent.against(last, "1-SAM to GD")))
 last.pivot_table(index="seed", columns="label", values="test_loss").head(3)
 
 # %% [markdown]
@@ -292,7 +285,7 @@ title = f"The training loss between GD's end and that after the switch\n{same}"
 plots.save(plots.line_losses(line, title=title), "figI_line", line, preset)
 
 # %%
-judge("bias-connected", verdicts.connected(line[line["label"] == paper], curves))
+book.judge("bias-connected", verdicts.connected(line[line["label"] == paper], curves))
 
 # %% [markdown]
 # ## Figure 7: a ReLU network on a line
@@ -310,9 +303,9 @@ figure = plots.fitted(functions, (relu_regression.X, relu_regression.Y), title=t
 plots.save(figure, "figI_relu", functions, preset)
 
 # %%
-simpler = judge("bias-relu-simpler", verdicts.relu(table, "variation"))
-judge("bias-relu-kinks", verdicts.relu(table, "kinks"))
-judge("bias-relu-stable", verdicts.relu_spread(functions))
+simpler = book.judge("bias-relu-simpler", verdicts.relu(table, "variation"))
+book.judge("bias-relu-kinks", verdicts.relu(table, "kinks"))
+book.judge("bias-relu-stable", verdicts.relu_spread(functions))
 table.groupby("label", sort=False)[["loss", "kinks", "variation"]].mean()
 
 # %% [markdown]
@@ -336,8 +329,8 @@ figure = plots.strips(tidy, title=title, xlabel="", ylabel="relative KKT residua
 plots.save(figure, "figI_depth", tidy, preset)
 
 # %%
-judge("bias-depth-one", verdicts.depth(deep, implicit_bias.ONE))
-two = judge("bias-depth-two", verdicts.depth(deep, implicit_bias.TWO))
+book.judge("bias-depth-one", verdicts.depth(deep, implicit_bias.ONE))
+two = book.judge("bias-depth-two", verdicts.depth(deep, implicit_bias.TWO))
 
 # %% [markdown]
 # ## Beyond the paper: overparameterization
@@ -360,7 +353,7 @@ figure = plots.strips(tidy, title=title, xlabel="", ylabel="test loss over GD's"
 plots.save(figure, "figI_width", tidy, preset)
 
 # %%
-growth = judge("bias-width", verdicts.width(widths))
+growth = book.judge("bias-width", verdicts.width(widths))
 
 # %% [markdown]
 # ## Appendix: the library

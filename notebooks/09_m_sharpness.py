@@ -47,7 +47,7 @@ from IPython.display import Markdown, display
 
 from lib.paper import experiments, plots
 from lib.paper.analysis import minima, perturbation, variants
-from lib.paper.claims import CLAIMS, Book, Finding
+from lib.paper.claims import Book
 from lib.paper.experiments import perturbation as setting
 from lib.sweep import measure, sweep
 
@@ -58,16 +58,6 @@ rows = sweep(dict.fromkeys(run for grid in grids.values() for run in grid), trai
 rows = rows.set_index("key", drop=False)
 tables = {name: rows.loc[[run.key for run in grid]] for name, grid in grids.items()}
 ends, longer = (measure(experiments.EXPERIMENTS[name](preset), train=train) for name in ("minima", "lengths"))
-
-
-def judge(claim, finding, *frames):
-    """Record and show a verdict with the keys of the runs in these tables; return its word."""
-    finding = finding if isinstance(finding, Finding) else Finding(*finding)
-    keys = [key for frame in frames for text in frame["keys"] for key in text.split()]
-    word = book.record(claim, keys=keys, **finding._asdict())
-    text = CLAIMS[book.notebook][claim].text
-    display(Markdown(f"**{word.capitalize()}.** {text}{'.' * (text[-1] != '?')} Measured: {finding.measured}."))
-    return word
 
 
 def draw(tidy, what, table, **axes):
@@ -93,10 +83,10 @@ plots.save(
 
 # %%
 gains = variants.gains(tables["perturbations"], perturbation.kind)
-random_word = judge("m-random", perturbation.lead(gains, perturbation.RANDOM), gains)
-other_word = judge("m-other", perturbation.lead(gains, perturbation.OTHER), gains)
-judge("m-other-none", perturbation.gain_of(gains, perturbation.OTHER), gains)
-judge("m-width", perturbation.lead_growth(gains, perturbation.OTHER), gains)
+random_word = book.judge("m-random", perturbation.lead(gains, perturbation.RANDOM), gains)
+other_word = book.judge("m-other", perturbation.lead(gains, perturbation.OTHER), gains)
+book.judge("m-other-none", perturbation.gain_of(gains, perturbation.OTHER), gains)
+book.judge("m-width", perturbation.lead_growth(gains, perturbation.OTHER), gains)
 variants.summary(gains)
 
 # %% [markdown]
@@ -114,9 +104,9 @@ look = dict(xlabel="m, samples of a climb", ylabel="gain over SGD (points)", xsc
 plots.save(draw(tidy, "The gain of m-SAM, mean and range of seeds", tables["m_sam"], **look), "figP16", tidy, preset)
 
 # %%
-smaller_word = judge("m-smaller", perturbation.over_m(gains, 0.0), gains)
-noise_word = judge("m-smaller-noise", perturbation.over_m(gains, setting.NOISE), gains)
-judge("m-smaller-width", perturbation.over_m_growth(gains), gains)
+smaller_word = book.judge("m-smaller", perturbation.over_m(gains, 0.0), gains)
+noise_word = book.judge("m-smaller-noise", perturbation.over_m(gains, setting.NOISE), gains)
+book.judge("m-smaller-width", perturbation.over_m_growth(gains), gains)
 variants.summary(gains)
 
 # %% [markdown]
@@ -139,8 +129,8 @@ plots.save(
 
 # %%
 gains = variants.gains(tables["ascent_steps"], perturbation.steps_of)
-steps_word = judge("m-steps", perturbation.more_steps(gains), gains)
-judge("m-steps-rho", perturbation.more_steps(gains, "own_rho", "decades"), gains)
+steps_word = book.judge("m-steps", perturbation.more_steps(gains), gains)
+book.judge("m-steps-rho", perturbation.more_steps(gains, "own_rho", "decades"), gains)
 variants.summary(gains)
 
 # %% [markdown]
@@ -163,8 +153,8 @@ plots.save(
 
 # %%
 largest = gains[gains["batch_size"] == gains["batch_size"].max()]
-judge("m-large", perturbation.gain_of(largest, "SAM"), gains)
-judge("m-bridge", perturbation.bridge(gains), gains)
+book.judge("m-large", perturbation.gain_of(largest, "SAM"), gains)
+book.judge("m-bridge", perturbation.bridge(gains), gains)
 variants.summary(gains, "batch_size")
 
 # %% [markdown]
@@ -187,8 +177,8 @@ plots.save(
 )
 
 # %%
-judge("m-small-networks", perturbation.narrowest(gains), gains)
-middle_word = judge("m-middle", perturbation.middle(gains), gains)
+book.judge("m-small-networks", perturbation.narrowest(gains), gains)
+middle_word = book.judge("m-middle", perturbation.middle(gains), gains)
 variants.summary(gains)
 
 # %% [markdown]
@@ -210,10 +200,10 @@ plots.save(
 )
 
 # %%
-flatter_word = judge("m-flatter", minima.flatter(sharp), sharp)
-ranking_word = judge("m-ranking", minima.ranking(sharp, tests), sharp)
-judge("m-counterexample", minima.counterexample(sharp, tests, setting.RHO), sharp)
-judge("m-released", minima.released(sharp), sharp)
+flatter_word = book.judge("m-flatter", minima.flatter(sharp), sharp)
+ranking_word = book.judge("m-ranking", minima.ranking(sharp, tests), sharp)
+book.judge("m-counterexample", minima.counterexample(sharp, tests, setting.RHO), sharp)
+book.judge("m-released", minima.released(sharp), sharp)
 errors = tests.groupby(["parameters", "name"])[["error", "train_loss"]].mean()
 at = sharp[sharp["radius"] == setting.RHO].groupby(["parameters", "name"])[["sharpness", "released"]].mean()
 errors.join(at).rename(columns={"error": "test error (%)", "sharpness": f"m-sharpness at {setting.RHO}"}).round(4)
@@ -233,8 +223,8 @@ plots.save(draw(tidy, "What one step of ascent misses, mean and range of seeds",
 
 # %%
 slopes = minima.shortfall_slopes(short)
-judge("m-shortfall", variants.mean(slopes, "decades a decade of m"), short)
-judge("m-shortfall-width", variants.growth(slopes, "decades a decade of m"), short)
+book.judge("m-shortfall", variants.mean(slopes, "decades a decade of m"), short)
+book.judge("m-shortfall-width", variants.growth(slopes, "decades a decade of m"), short)
 short.pivot_table("ratio", "name", "m").round(3)
 
 # %% [markdown]
@@ -258,9 +248,9 @@ title = f"1-sharpness of linear models with two sets of weights each\npreset {pr
 plots.save(plots.panels(tidy, title=title, axes={"1-sharpness": look}, height=4.2), "figP_linear", tidy, preset)
 
 # %%
-judge("m-linear", minima.closed_form(linear))
-judge("m-equal-printed", minima.equally_sharp(linear))
-judge("m-equal", minima.interpolators(linear))
+book.judge("m-linear", minima.closed_form(linear))
+book.judge("m-equal-printed", minima.equally_sharp(linear))
+book.judge("m-equal", minima.interpolators(linear))
 linear.groupby(["loss", "weights"])[["measured", "closed"]].mean().round(4)
 
 # %% [markdown]
@@ -283,7 +273,7 @@ plots.save(
 )
 
 # %%
-judge("m-norm", minima.modes(longer), both)
+book.judge("m-norm", minima.modes(longer), both)
 both.pivot_table("sharpness", ["method", "epochs"], "mode").round(3)
 
 # %% [markdown]

@@ -35,7 +35,7 @@ from IPython.display import Markdown, display
 
 from lib.paper import experiments, plots
 from lib.paper.analysis import perturbation, smooth_bounds, stages, stages_line, variants
-from lib.paper.claims import CLAIMS, Book, Finding, keys
+from lib.paper.claims import Book
 from lib.paper.experiments.perturbation import NOISE
 from lib.sweep import sweep
 
@@ -43,18 +43,8 @@ book = Book("10_stages", preset)
 names = ("switching", "unnormalized", "radius_schedules", "objectives")
 grids = {name: experiments.EXPERIMENTS[name](preset) for name in names}
 rows = sweep(dict.fromkeys(run for grid in grids.values() for run in grid), train=train)
-rows, recorded = rows.set_index("key", drop=False), set(keys(rows))
+rows = rows.set_index("key", drop=False)
 tables = {name: rows.loc[[run.key for run in grid]] for name, grid in grids.items()}
-
-
-def judge(claim, finding, *frames):
-    """Record and show a verdict with the keys of the runs in these tables; return its word."""
-    finding = finding if isinstance(finding, Finding) else Finding(*finding)
-    named = {key for frame in frames for text in frame["keys"] for key in text.split()}
-    word = book.record(claim, keys=named & recorded, **finding._asdict())
-    text = CLAIMS[book.notebook][claim].text
-    display(Markdown(f"**{word.capitalize()}.** {text}{'.' * (text[-1] != '?')} Measured: {finding.measured}."))
-    return word
 
 
 def draw(tidy, what, table, **axes):
@@ -87,10 +77,10 @@ plots.save(
 # %%
 half = [f"{order} 0.5" for order in (stages.FIRST_SAM, stages.FIRST_SGD)]
 late = [f"{order} 0.9" for order in (stages.FIRST_SAM, stages.FIRST_SGD)]
-judge("st-early", perturbation.gain_of(gains, half[0]), gains)
-late_word = judge("st-late", perturbation.gain_of(gains, late[1]), gains)
-end_word = judge("st-end", variants.mean(variants.versus(gains, half[1], half[0])), gains)
-judge("st-end-width", variants.growth(variants.versus(gains, half[1], half[0])), gains)
+book.judge("st-early", perturbation.gain_of(gains, half[0]), gains)
+late_word = book.judge("st-late", perturbation.gain_of(gains, late[1]), gains)
+end_word = book.judge("st-end", variants.mean(variants.versus(gains, half[1], half[0])), gains)
+book.judge("st-end-width", variants.growth(variants.versus(gains, half[1], half[0])), gains)
 variants.summary(gains)
 
 # %% [markdown]
@@ -109,8 +99,8 @@ plots.save(
 )
 
 # %%
-judge("st-keeps", stages.after_switch(ends, gains, late[0], -1), gains)
-judge("st-falls", stages.after_switch(ends, gains, late[1], 1), gains)
+book.judge("st-keeps", stages.after_switch(ends, gains, late[0], -1), gains)
+book.judge("st-falls", stages.after_switch(ends, gains, late[1], 1), gains)
 tidy.groupby(["panel", "label"])[["y"]].last().rename(columns={"y": "test error at the end (%)"}).round(2)
 
 # %% [markdown]
@@ -131,8 +121,8 @@ settings = {panel: axes for panel in dict.fromkeys(tidy["panel"])} or {"": axes}
 plots.save(plots.panels(tidy, title=title, axes=settings), "figP10", tidy, preset)
 
 # %%
-runs = pandas.DataFrame({"keys": [run.key for pair in stages_line.pairs(preset) for run in pair]})
-judge("st-basin", stages_line.basin(line), runs)
+runs = rows[rows["key"].isin({run.key for pair in stages_line.pairs(preset) for run in pair})]
+book.judge("st-basin", stages_line.basin(line), runs)
 line[line["alpha"].isin([-1, 0, 0.5, 1, 2])].groupby(["parameters", "alpha"]).mean().drop(
     columns=["seed", "rho"]
 ).round(4)
@@ -157,11 +147,10 @@ plots.save(
 
 # %%
 gains = variants.gains(clean, stages.form)
-judge("st-normalization", variants.mean(variants.versus(gains, "SAM", stages.FREE)), gains)
-judge("st-clip", variants.mean(variants.versus(gains, stages.CLIPPED, stages.FREE)), gains)
-keyed = clean.assign(keys=clean["key"])
-judge("st-loss", stages.loss_ratio(clean), keyed)
-judge("st-last", stages.late_overfitting_of_either(clean), keyed)
+book.judge("st-normalization", variants.mean(variants.versus(gains, "SAM", stages.FREE)), gains)
+book.judge("st-clip", variants.mean(variants.versus(gains, stages.CLIPPED, stages.FREE)), gains)
+book.judge("st-loss", stages.loss_ratio(clean), clean)
+book.judge("st-last", stages.late_overfitting_of_either(clean), clean)
 variants.summary(gains)
 
 # %% [markdown]
@@ -180,12 +169,11 @@ plots.save(
 )
 
 # %%
-keyed = noisy.assign(keys=noisy["key"])
-judge("st-noise-rises", stages.late_overfitting(noisy, sam=False), keyed)
+book.judge("st-noise-rises", stages.late_overfitting(noisy, sam=False), noisy)
 best = variants.gains(stages.with_epochs(noisy), stages.form, score=lambda row: row["best"])
-judge("st-noise-sam", perturbation.gain_of(best, "SAM"), best)
-judge("st-noise-free", variants.mean(variants.versus(best, "SAM", stages.FREE)), best)
-judge("st-noise-width", variants.growth(best[best["variant"] == "SAM"].rename(columns={"gain": "value"})), best)
+book.judge("st-noise-sam", perturbation.gain_of(best, "SAM"), best)
+book.judge("st-noise-free", variants.mean(variants.versus(best, "SAM", stages.FREE)), best)
+book.judge("st-noise-width", variants.growth(best[best["variant"] == "SAM"].rename(columns={"gain": "value"})), best)
 variants.summary(best)
 
 # %% [markdown]
@@ -200,8 +188,7 @@ figure = draw(tidy, "The objective with weight decay, mean and range of seeds", 
 plots.save(figure, "figP20", tidy, preset)
 
 # %%
-keyed = tables["objectives"].assign(keys=tables["objectives"]["key"])
-judge("st-objective", stages.objective(tables["objectives"]), keyed)
+book.judge("st-objective", stages.objective(tables["objectives"]), tables["objectives"])
 tidy.groupby(["panel", "label"])[["y"]].agg(["first", "last"]).round(4)
 
 # %% [markdown]
@@ -222,7 +209,7 @@ plots.save(
 
 # %%
 gains = variants.gains(tables["radius_schedules"], stages.radius)
-judge("st-decreasing", variants.mean(variants.versus(gains, "constant ρ", "falling ρ")), gains)
+book.judge("st-decreasing", variants.mean(variants.versus(gains, "constant ρ", "falling ρ")), gains)
 variants.summary(gains)
 
 # %% [markdown]
@@ -256,7 +243,8 @@ both = pandas.concat(
     [full.assign(panel="full batch"), stochastic.assign(panel="mini-batches", ratio=stochastic["high"])]
 )
 worst = both.groupby(["panel", "theorem", "steps"], sort=False)["ratio"].max().reset_index()
-tidy = worst.assign(label="Theorem " + worst["theorem"], x=worst["steps"], y=worst["ratio"], look="-")
+looks = worst["theorem"].map({"9": "--", "10": ":", "11, strong": ":"}).fillna("-")  # four of them are 1 throughout
+tidy = worst.assign(label="Theorem " + worst["theorem"], x=worst["steps"], y=worst["ratio"], look=looks)
 line = dict(xlabel="steps T", xscale="log", yscale="log", plain="x")
 axes = {"full batch": line | dict(ylabel="largest ratio to the bound"), "mini-batches": line}
 title = "Theorems 9 and 12 fail as printed and hold as corrected\nrandom losses, the same at every preset"
@@ -264,15 +252,15 @@ plots.save(plots.panels(tidy, title=title, axes=axes, height=4.4), "figP_bounds"
 
 # %%
 holds = smooth_bounds.holds
-converge_word = judge("st-thm-6", holds(full, "6"))
-judge("st-thm-9-printed", holds(full, "9, as printed"))
-judge("st-thm-9", holds(full, "9"))
-judge("st-thm-10", holds(full, "10"))
-judge("st-thm-11", holds(full, "11", "11, strong"))
-m_word = judge("st-thm-2", holds(stochastic, "2", column="high"))
-judge("st-thm-12-printed", holds(stochastic, "12, as printed", column="low"))
-judge("st-thm-12", holds(stochastic, "12", column="high"))
-judge("st-thm-pl", holds(stochastic, "2, PL", "12, PL", column="high"))
+converge_word = book.judge("st-thm-6", holds(full, "6"))
+book.judge("st-thm-9-printed", holds(full, "9, as printed"))
+book.judge("st-thm-9", holds(full, "9"))
+book.judge("st-thm-10", holds(full, "10"))
+book.judge("st-thm-11", holds(full, "11", "11, strong"))
+m_word = book.judge("st-thm-2", holds(stochastic, "2", column="high"))
+book.judge("st-thm-12-printed", holds(stochastic, "12, as printed", column="low"))
+book.judge("st-thm-12", holds(stochastic, "12", column="high"))
+book.judge("st-thm-pl", holds(stochastic, "2, PL", "12, PL", column="high"))
 worst.pivot_table("ratio", "theorem", "steps").round(4)
 
 # %% [markdown]
@@ -292,7 +280,7 @@ plots.save(plots.panels(tidy, title=title, axes={"from w = 0.9": look}), "figP_r
 
 # %%
 rest = smooth_bounds.resting()
-needed_word = judge("st-necessary", smooth_bounds.necessary(rest))
+needed_word = book.judge("st-necessary", smooth_bounds.necessary(rest))
 rest.round(4)
 
 # %% [markdown]

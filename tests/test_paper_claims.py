@@ -64,6 +64,18 @@ def test_reopening_a_notebook_forgets_its_verdicts_and_keeps_those_of_others(fig
     assert book["01_convergence"]["lemma-5"]["verdict"] == "not tested"
 
 
+def test_a_finding_is_recorded_with_the_keys_of_its_tables_and_shown(figures, capsys):
+    book = claims.Book("01_convergence", "smoke")
+    swept = pandas.DataFrame({"key": ["a", "b"], "status": ["done", "missing"]})
+    tidy = pandas.DataFrame({"keys": ["a c", "c"]})
+    assert book.judge("lemma-5", ("margin 1", True), swept, tidy) == "reproduced"
+    row = json.loads((figures / "smoke" / "claims.json").read_text(encoding="utf-8"))["01_convergence"]["lemma-5"]
+    assert (row["keys"], row["measured"], row["verdict"]) == (["a", "c"], "margin 1", "reproduced")
+    shown = capsys.readouterr().out
+    assert "**Reproduced.** " in shown and shown.rstrip().strip("'").endswith(". Measured: margin 1.")
+    assert book.judge("lemma-6", claims.Finding("nothing", untested="no runs")) == "not tested"
+
+
 def test_a_claim_or_notebook_that_is_not_there_is_named(figures):
     with pytest.raises(ValueError, match=r"claim = 'lemma-7': 01_convergence has lemma-5"):
         claims.Book("01_convergence", "smoke").record("lemma-7", measured="", holds=True)

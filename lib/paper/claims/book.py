@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+import pandas
 from filelock import FileLock
 
 from lib.core import files, paths
@@ -17,6 +18,7 @@ from lib.paper.claims import table, verdicts
 from lib.paper.claims.claim import Claim
 from lib.paper.claims.effect import Effect
 from lib.paper.claims.evidence import Evidence, gather
+from lib.paper.claims.measured import Finding, Verdict, behind
 from lib.paper.claims.statements import CLAIMS
 from lib.paper.experiments import changed_keys, check_preset
 
@@ -87,6 +89,18 @@ class Book:
         }
         self._write()
         return verdict
+
+    def judge(self, name: str, finding: Finding | Verdict, *frames: pandas.DataFrame) -> str:
+        """Record a finding, show it under the claim, and return the verdict. frames: the tables that it comes from,
+        which say what records are behind it (`measured.behind`). Raises ValueError as `record`."""
+        from IPython.display import display  # here alone: a batch job needs no IPython
+
+        finding = finding if isinstance(finding, Finding) else Finding(*finding)
+        word = self.record(name, keys=[key for frame in frames for key in behind(frame)], **finding._asdict())
+        text = self._rows[name]["claim"]
+        end = "" if text.endswith("?") else "."
+        display(table.Markdown(f"**{word.capitalize()}.** {text}{end} Measured: {finding.measured}."))
+        return word
 
     def table(self, *names: str) -> "table.Markdown":
         """These claims, or all, with their effects and verdicts."""

@@ -35,6 +35,13 @@ def keys(*tables: pandas.DataFrame) -> list[str]:
     return result
 
 
+def behind(frame: pandas.DataFrame) -> list[str]:
+    """The keys of the records behind a table of `sweep` or `measure`, or behind one with a column `keys` of several."""
+    if "status" in frame:
+        return keys(frame)
+    return list(dict.fromkeys(key for text in frame["keys"] for key in text.split()))
+
+
 def lacking(*tables: pandas.DataFrame, without: Iterable[str] = (*UNRECORDED, "diverged")) -> str:
     """How many of the runs in these tables have a status with which they cannot tell; empty where all can."""
     status = pandas.concat(tables)["status"]
