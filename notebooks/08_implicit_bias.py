@@ -55,16 +55,17 @@ from lib.theory import diagonal, relu_regression
 
 book = Book("08_implicit_bias", preset)
 same = f"preset {preset} (the same at every preset)"
-second = get_reusable_executor(max_workers=1)  # a process that computes tables meanwhile, in the order of this page
-flows = functools.partial(implicit_bias.theorems, setting.FLOW_SEEDS, rhos=setting.FLOW_RHOS)
-rest, large, sizes, shares, radii, trained, deep, widths = (
+# a process that computes what comes after the theorems meanwhile, in the order of this page
+second = get_reusable_executor(max_workers=1)
+large, sizes, shares, radii, stochastic, switched, trained, deep, widths = (
     second.submit(call, *arguments)
     for call, *arguments in (
-        (flows, setting.FLOW_ALPHAS[1:]),
         (implicit_bias.breakdown, setting.FLOW_SEEDS, setting.FLOW_LARGE),
         (implicit_bias.sizes,),
         (implicit_bias.shares,),
         (implicit_bias_descent.radii,),
+        (implicit_bias_descent.stochastic,),
+        (implicit_bias_descent.switching,),
         (functools.partial(relu_record.networks, preset, train=train),),
         (implicit_bias.depths,),
         (implicit_bias_descent.widths,),
@@ -112,7 +113,7 @@ plots.save(plots.level_sets(curves, title=title), "figI_potential", curves, pres
 # its steps in $\log w$ stay in the row space. There, the check is one of our formulas.
 
 # %%
-flows = pandas.concat([flows(setting.FLOW_ALPHAS[:1]), rest.result()], ignore_index=True)
+flows = implicit_bias.theorems(setting.FLOW_SEEDS, setting.FLOW_ALPHAS, setting.FLOW_RHOS)
 sam = flows[flows["rho"] > 0]
 tidy = sam.assign(
     panel=sam["method"].map(names), x="ρ = " + sam["rho"].astype(str), series=sam["reading"], value=sam["kkt"]
@@ -246,9 +247,7 @@ tuned.groupby(["step_size", "label", "rho"])["test_loss"].median().reset_index()
 # sample, n-SAM for all samples. As in the paper α = 0.01 and γ = ρ = 1/d.
 
 # %%
-both = implicit_bias_descent.same_radius(
-    alpha=setting.STOCHASTIC_ALPHA, rho=1 / setting.D, factors=(1.0,), stochastic=True
-)
+both = stochastic.result()  # of implicit_bias_descent.stochastic
 title = f"One sample a step helps a little\n20 data seeds, α = 0.01, γ = ρ = 1/d, {same}"
 plots.save(plots.loss_curves(both, title=title), "figI_stochastic", both, preset)
 
@@ -263,7 +262,7 @@ book.judge("bias-stochastic", verdicts.all_better(pairs))
 # gradients are small by then, and $c = 2$. We add a ρ that is chosen on the tuning seeds.
 
 # %%
-curves, line, chosen = implicit_bias_descent.switching()
+curves, line, chosen = switched.result()  # of implicit_bias_descent.switching
 title = f"GD switched to 1-SAM with ρ = 10 diverges on most data seeds\n20 data seeds, α = 0.05, γ = 1/d, c = 2, {same}"
 plots.save(plots.loss_curves(curves, title=title), "figI_switch", curves, preset)
 

@@ -223,10 +223,10 @@ def test_runs_that_are_stacked_are_those_alone():
 
 
 def test_a_stochastic_step_is_the_full_one_in_the_mean(problem):
-    samples, w = Samples.from_arrays(problem.X[0], problem.y[0]), np.full((2, D), 0.2)
+    samples, squares = Samples.from_arrays(problem.X[0], problem.y[0]), np.full((2, D), 0.04)
     for method in METHODS:
-        single = [rates(samples, w, method, 0.1, weights=row) for row in np.eye(20)]
-        full = rates(samples, w, method, 0.1)
+        single = [rates(samples, *squares, method, 0.1, weights=row) for row in np.eye(20)]
+        full = rates(samples, *squares, method, 0.1)
         assert np.mean([one.descent for one in single], 0) == pytest.approx(full.descent, abs=1e-12)
         assert np.mean([one.shrinkage for one in single], 0) == pytest.approx(full.shrinkage, abs=1e-12)
 

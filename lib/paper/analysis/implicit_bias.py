@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas
+from threadpoolctl import threadpool_limits
 
 from lib.paper.experiments import implicit_bias as setting
 from lib.theory import diagonal
@@ -14,12 +15,16 @@ ONE, TWO = "one effective scale", "two effective scales"  # of deeper networks, 
 READINGS = (UNCHANGED, PRINTED, FIRST, CORRECTED)
 FITS = 1e-4  # a relative KKT residual below it counts as zero; the solver's own error is below 1e-5
 
+# a flow factorizes small matrices, between which a second thread would only spin
+one_thread = threadpool_limits.wrap(limits=1)
+
 
 def _flow(X, y, alpha: float, method: str, rho: float, **options) -> diagonal.Flow:
     accuracy = {"tolerance": setting.FLOW_ACCURACY, "rtol": setting.FLOW_ACCURACY} | options
     return diagonal.flow(X, y, alpha, method=method, rho=rho, **accuracy)
 
 
+@one_thread
 def theorems(seeds: Iterable[int], alphas: Iterable[float], rhos: Iterable[float]) -> pandas.DataFrame:
     """One row a flow and reading of its effective α: seed, method, alpha, rho, reading, kkt (the relative KKT residual
     of where the flow ends, under that α), converged, drift (of the conserved quantity)."""
@@ -44,6 +49,7 @@ def theorems(seeds: Iterable[int], alphas: Iterable[float], rhos: Iterable[float
     return pandas.DataFrame(rows)
 
 
+@one_thread
 def breakdown(seeds: Iterable[int], rhos: Iterable[float]) -> pandas.DataFrame:
     """Where the 1-SAM flow (c = 1) ends at large ρ: seed, rho, outcome: "interpolates", "collapses" (w → 0, a saddle
     where all gradients vanish) or "unfinished" after a time of 10⁶; shrunk: log₁₀ of the median effective α over α."""
@@ -59,6 +65,7 @@ def breakdown(seeds: Iterable[int], rhos: Iterable[float]) -> pandas.DataFrame:
     return pandas.DataFrame(rows)
 
 
+@one_thread
 def sizes() -> pandas.DataFrame:
     """Of Theorem 1, one row a problem: n, d, seed; ratio_1 = ‖Δ₁‖₁/(d∫L), ratio_n = ‖Δ_n‖₁/((d/n)∫L), and between =
     ‖Δ₁‖₁/‖Δ_n‖₁, Δ = E₁/ρ of a flow with a small ρ."""
@@ -74,6 +81,7 @@ def sizes() -> pandas.DataFrame:
     return pandas.DataFrame(rows)
 
 
+@one_thread
 def shares() -> pandas.DataFrame:
     """Where the effective α shrinks, one row a problem and method: seed, method, on_support = the mean E on the support
     of the target over that elsewhere; and population losses ‖β − β*‖²/2 over that of gradient flow: ratio of the
@@ -94,6 +102,7 @@ def shares() -> pandas.DataFrame:
     return pandas.DataFrame(rows)
 
 
+@one_thread
 def depths() -> pandas.DataFrame:
     """Deep networks β = w₊^D − w₋^D: one row a flow and reading: depth, seed, method, reading, kkt, test_loss.
 

@@ -26,14 +26,12 @@ def tidy(run: Descent, labels: list[str], seeds) -> pandas.DataFrame:
     return pandas.DataFrame(columns, index=index).fillna(np.inf).reset_index()
 
 
-def same_radius(
-    *, alpha: float, rho: float, factors=FACTORS, stochastic: bool = False, steps: int = setting.STEPS, every: int = 100
-):
-    """Figures 6 and 13: GD, n-SAM and 1-SAM with each of some ascent factors at one ρ and the step size 1/d, on the
-    reported seeds. Columns of `tidy` and batch: "full" and, where `stochastic` is true, "one sample"."""
-    data, gamma, tables = problems(setting.REPORTED), 1 / setting.D, []
-    for order in (None, 0) if stochastic else (None,):
-        options = {"step_size": gamma, "steps": steps, "every": every, "stochastic": order}
+def same_radius(*, alpha: float, rho: float, factors=FACTORS, orders=(None,)) -> pandas.DataFrame:
+    """Figure 6: GD, n-SAM and 1-SAM with each of some ascent factors at one ρ and the step size 1/d, on the reported
+    seeds. Columns of `tidy` and batch: "full" for the order None, "one sample" for one that is a seed."""
+    data, tables = problems(setting.REPORTED), []
+    for order in orders:
+        options = {"step_size": 1 / setting.D, "steps": setting.STEPS, "every": 100, "stochastic": order}
         parts = [
             (descend(data, alpha, method="n-sam", rho=[0.0, rho], **options), ["GD", "n-SAM"]),
             (
@@ -46,24 +44,27 @@ def same_radius(
     return pandas.concat(tables, ignore_index=True)
 
 
+def stochastic() -> pandas.DataFrame:
+    """Figure 13: `same_radius` with one sample a step beside the full batch, at α = 0.01 and ρ = 1/d."""
+    return same_radius(alpha=setting.STOCHASTIC_ALPHA, rho=1 / setting.D, factors=(1.0,), orders=(None, 0))
+
+
 def radii() -> pandas.DataFrame:
     """Figure 14: the test loss after the last step for every ρ, step size and data seed: step_size, label, factor, rho,
     seed, role ("tuning" or "reported"), train_loss, test_loss (inf where the run diverged).
 
     1-SAM sees only cρ, so one run serves each factor c, at ρ = cρ/c."""
     seeds = setting.TUNING + setting.REPORTED
-    data, grid = problems(seeds), np.array((0.0, *setting.RADII))
-    gammas, rhos = (part.ravel() for part in np.meshgrid(list(setting.STEP_SIZES.values()), grid, indexing="ij"))
-    tables = []
-    for method in ("n-sam", "1-sam"):
+    data, tables = problems(seeds), []
+    for method, grid in {"n-sam": (0.0, *setting.RADII), "1-sam": setting.RADII}.items():
+        gammas, rhos = (part.ravel() for part in np.meshgrid(list(setting.STEP_SIZES.values()), grid, indexing="ij"))
         run = descend(data, setting.ALPHA, method=method, step_size=gammas / setting.D, rho=rhos, steps=setting.STEPS)
         last = tidy(run, list(range(len(rhos))), seeds).query("step == step.max()")
         last = last.assign(step_size=gammas[last["label"]], rho=rhos[last["label"]])
         if method == "n-sam":
             tables.append(last.assign(label=np.where(last["rho"] > 0, "n-SAM", "GD"), factor=1.0))
         else:
-            one = last[last["rho"] > 0]
-            tables += [one.assign(label=label(method, c), factor=c, rho=one["rho"] / c) for c in FACTORS]
+            tables += [last.assign(label=label(method, c), factor=c, rho=last["rho"] / c) for c in FACTORS]
     table = pandas.concat(tables, ignore_index=True).drop(columns="step")
     table["role"] = np.where(table["seed"].isin(setting.TUNING), "tuning", "reported")
     return table

@@ -89,13 +89,13 @@ def deep_flow(
         pulls = (r_sam[..., None, None] * samples.X[:, None] * factors ** (depth - 1)).mean(-3)
         return (-signs * w ** (depth - 1) * pulls).reshape(state.shape)
 
-    result = integrate(derivative, np.tile(alpha, 2), lambda w: residual(w.reshape(2, d)), samples.y,
+    end = integrate(derivative, np.tile(alpha, 2), lambda w: residual(w.reshape(2, d)), samples.y,
                        tolerance=rtol, rtol=rtol, max_time=1e7, atol=1e-12)  # fmt: skip
-    states, spans = quadrature_points(result.sol)
+    states, spans = quadrature_points(end.path)
     shifts = np.zeros((2, d))
     for part in np.array_split(np.arange(len(states)), max(1, len(states) // 200)):  # n × 2 × d for every state
         r_sam, factors = at_ascent(states[part].reshape(-1, 2, d))
         rate = signs * (r_sam[..., None, None] * samples.X[:, None] * (factors ** (depth - 1) - 1)).mean(-3)
         shifts += np.tensordot(spans[part], rate, 1)
-    last = result.y[:, -1].reshape(2, d)
-    return DeepFlow(last[0] ** depth - last[1] ** depth, alpha, shifts, result.status == 1, depth)
+    last = end.state.reshape(2, d)
+    return DeepFlow(last[0] ** depth - last[1] ** depth, alpha, shifts, end.converged, depth)

@@ -69,7 +69,8 @@ def descend(
     seeds, n, d = problems.X.shape
     if np.ndim(start) < 2:
         start = np.broadcast_to(scale(start, d), (seeds, runs, 2, d))
-    w, gamma = np.array(start, dtype=float), gamma[:, None, None]
+    w = np.moveaxis(np.array(np.moveaxis(start, -2, 0), dtype=float, order="C"), 0, -2)  # w₊ in one piece, and w₋
+    gamma = gamma[:, None, None]
     order = None if stochastic is None else np.random.default_rng(derive(stochastic, "order of samples"))
     times, train, test = [], [], []
     with np.errstate(over="ignore", invalid="ignore"):

@@ -8,12 +8,14 @@ Theorems 4 and 5 of "Towards Understanding SAM" print α exp(−2E): they take t
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from scipy.integrate import solve_ivp
+from scipy.integrate import LSODA, OdeSolution
+from scipy.optimize import brentq
 
 from lib.theory.diagonal.hyperbolic import scale
-from lib.theory.diagonal.network import Samples, beta_of, check_method, loss, rates, residual
+from lib.theory.diagonal.network import Samples, check_method, first_order_shrinkage, loss, rates, residual
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(5)  # a step of the solver is a polynomial of order 5 for stiff ones
 
@@ -78,47 +80,64 @@ def flow(
     d = samples.X.shape[1]
     alpha, radius = scale(alpha, d), rho * (ascent_factor if method == "1-sam" else 1.0)
 
-    def points(state):
-        """w (…, 2, d); the minimum keeps trial steps of the solver finite."""
-        return np.exp(np.minimum(state, 20.0)).reshape(*state.shape[:-1], 2, d)
+    def squares(state):
+        """w₊² and w₋² (…, d); the minimum keeps trial steps of the solver finite."""
+        both = np.exp(np.minimum(2 * state, 40.0))
+        return both[..., :d], both[..., d:]
 
     def derivative(_, state):
-        descent, shrinkage, _ = rates(samples, points(state), method, radius)
+        descent, shrinkage = rates(samples, *squares(state), method, radius)
         return np.concatenate((-descent - shrinkage, descent - shrinkage), -1)
 
-    result = integrate(
+    def residual_of(state):
+        plus, minus = squares(state)
+        return residual(samples, plus - minus)
+
+    end = integrate(
         derivative,
         np.tile(np.log(alpha), 2),
-        lambda state: residual(samples, beta_of(points(state))),
+        residual_of,
         samples.y,
         tolerance=tolerance,
         rtol=rtol,
         max_time=max_time,
     )
-    states, spans = quadrature_points(result.sol)
-    w = points(states)
-    speeds = rates(samples, w, method, radius)
-    exponent, first_order = spans @ speeds.shrinkage, spans @ speeds.first_order
-    last = result.y[:, -1].reshape(2, d)
+    states, spans = quadrature_points(end.path)
+    plus, minus = squares(states)
+    exponent = spans @ rates(samples, plus, minus, method, radius).shrinkage
+    first_order = spans @ first_order_shrinkage(samples, plus - minus, method, radius)
+    last = end.state.reshape(2, d)
+    w = np.exp(last)
     with np.errstate(over="ignore", under="ignore"):
         return Flow(
-            w=points(result.y[:, -1]),
-            beta=beta_of(points(result.y[:, -1])),
+            w=w,
+            beta=w[0] ** 2 - w[1] ** 2,
             effective_alpha=alpha * np.exp(-exponent),
             printed_alpha=alpha * np.exp(-2 * exponent),
             first_order_alpha=alpha * np.exp(-first_order),
             exponent=exponent,
             first_order=first_order,
-            loss_integral=float(spans @ loss(samples, beta_of(w))),
+            loss_integral=float(spans @ loss(samples, plus - minus)),
             drift=float(np.abs(last.sum(0) - 2 * np.log(alpha) + 2 * exponent).max()),
-            converged=result.status == 1,
-            time=float(result.t[-1]),
+            converged=end.converged,
+            time=end.time,
         )
 
 
-def integrate(derivative, start, residual_of, y, *, tolerance: float, rtol: float, max_time: float, atol: float = 1e-9):
-    """SciPy's solution of ds/dt = derivative(t, s), with dense output, until ‖residual_of(s)‖ ≤ tolerance·‖y‖ (status
-    1) or max_time. `derivative` takes stacks of s, so that the Jacobian is one call: a forward difference an entry.
+class End(NamedTuple):
+    """Where `integrate` stopped, whether there ‖r‖ is at its level, and the dense output up to there."""
+
+    state: np.ndarray
+    time: float
+    converged: bool
+    path: OdeSolution
+
+
+def integrate(
+    derivative, start, residual_of, y, *, tolerance: float, rtol: float, max_time: float, atol: float = 1e-9
+) -> End:
+    """SciPy's LSODA on ds/dt = derivative(t, s) until ‖residual_of(s)‖ ≤ tolerance·‖y‖, max_time, or where its steps
+    vanish. `derivative` takes stacks of s, so that the Jacobian is one call: a forward difference an entry.
     """
     level, size = tolerance * np.linalg.norm(y), len(start)
 
@@ -127,12 +146,24 @@ def integrate(derivative, start, residual_of, y, *, tolerance: float, rtol: floa
         there = derivative(t, np.vstack((state + np.diag(steps), state)))
         return ((there[:size] - there[size]) / steps[:, None]).T
 
-    def fitted(_, state):
+    def above(state):
         return np.linalg.norm(residual_of(state)) - level
 
-    fitted.terminal = True
-    options = {"rtol": rtol, "atol": atol, "events": fitted, "dense_output": True}
-    return solve_ivp(derivative, (0, max_time), start, method="LSODA", jac=jacobian, **options)
+    # stepped by hand: solve_ivp looks for sign changes of its events at a third of the cost of a flow
+    solver = LSODA(derivative, 0.0, start, max_time, jac=jacobian, rtol=rtol, atol=atol)
+    times, parts, state, converged = [0.0], [], start, False
+    while solver.status == "running" and not converged:
+        solver.step()
+        if solver.status == "failed":
+            break
+        part, time, state = solver.dense_output(), solver.t, solver.y
+        converged = above(state) <= 0
+        if converged and above(part(times[-1])) > 0:
+            time = brentq(lambda t, part=part: above(part(t)), times[-1], time)
+            state = part(time)
+        times.append(time)
+        parts.append(part)
+    return End(state, float(times[-1]), bool(converged), OdeSolution(times, parts))
 
 
 def quadrature_points(solution) -> tuple[np.ndarray, np.ndarray]:

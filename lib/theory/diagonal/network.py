@@ -88,39 +88,48 @@ def loss(samples: Samples, beta: np.ndarray) -> np.ndarray:
 class Rates(NamedTuple):
     """Of w under SAM: d(log w₊)/dt = −(descent + shrinkage), d(log w₋)/dt = descent − shrinkage, both (…, d).
 
-    shrinkage, first_order: of log α (n-SAM: (ρ/n²) Xᵀr_sam ⊙ Xᵀr; 1-SAM: (cρ/n) Σ_i x_i² r_sam,i r_i), exact and with r
-    in place of r_sam.
+    shrinkage: of log α, (ρ/n²) Xᵀr_sam ⊙ Xᵀr for n-SAM and (cρ/n) Σ_i x_i² r_sam,i r_i for 1-SAM.
     """
 
     descent: np.ndarray
     shrinkage: np.ndarray
-    first_order: np.ndarray
 
 
-def rates(samples: Samples, w: np.ndarray, method: str, radius, weights=None) -> Rates:
-    """The rates of `method` at w (…, 2, d). radius: ρ, for 1-SAM cρ, a number or one a run with a last axis of 1.
+def rates(samples: Samples, plus: np.ndarray, minus: np.ndarray, method: str, radius, weights=None) -> Rates:
+    """The rates of `method` at w, given as the squares w₊² and w₋² (…, d). radius: ρ, for 1-SAM cρ, a number or one a
+    run with a last axis of 1.
 
     weights: of the samples in the descent gradient, (…, n), 1/n by default; a stochastic step puts all on one sample.
     The ascent of n-SAM is along the gradient of all samples, whatever the weights are.
     """
     n = samples.X.shape[-2]
-    plus, minus = w[..., 0, :] ** 2, w[..., 1, :] ** 2
-    beta, total = plus - minus, plus + minus
+    beta = plus - minus
     r = residual(samples, beta)
     share = 1 / n if weights is None else weights
     if method == "gd":
         descent = (share * r) @ samples.X
-        return Rates(descent, np.zeros_like(descent), np.zeros_like(descent))
+        return Rates(descent, np.zeros_like(descent))
+    total = plus + minus
     if method == "n-sam":
-        full = r @ samples.X / n
-        ascent = radius * full
+        ascent = (radius / n) * (r @ samples.X)
         # w₊²(1 + a)² − w₋²(1 − a)² = β(1 + a²) + 2a(w₊² + w₋²)
-        at_sam = residual(samples, beta * (1 + ascent**2) + 2 * ascent * total)
+        at_sam = r + (beta * ascent**2 + 2 * ascent * total) @ samples.X.mT
         descent = (share * at_sam) @ samples.X
-        return Rates(descent, ascent * descent, ascent * full)
+        return Rates(descent, ascent * descent)
     b = radius * r
-    at_sam = r + 2 * b * (total @ samples.square.mT) + b**2 * (beta @ samples.cube.mT)
-    return Rates((share * at_sam) @ samples.X, (share * b * at_sam) @ samples.square, (share * b * r) @ samples.square)
+    at_sam = r + b * (2 * (total @ samples.square.mT) + b * (beta @ samples.cube.mT))
+    pull = share * at_sam
+    return Rates(pull @ samples.X, (b * pull) @ samples.square)
+
+
+def first_order_shrinkage(samples: Samples, beta: np.ndarray, method: str, radius) -> np.ndarray:
+    """`Rates.shrinkage` of the full batch to first order in ρ, with r in place of r_sam, (…, d)."""
+    r, n = residual(samples, beta), samples.X.shape[-2]
+    if method == "gd":
+        return np.zeros_like(beta)
+    if method == "n-sam":
+        return radius * (r @ samples.X / n) ** 2
+    return (radius / n) * r**2 @ samples.square
 
 
 def velocity(samples: Samples, w: np.ndarray, method: str, radius, weights=None) -> np.ndarray:
@@ -130,8 +139,9 @@ def velocity(samples: Samples, w: np.ndarray, method: str, radius, weights=None)
     >>> velocity(Samples.from_arrays([[1.0]], [3.0]), w, "gd", 0.0).ravel().tolist()
     [3.0, -3.0]
     """
-    descent, shrinkage, _ = rates(samples, w, method, radius, weights)
-    return np.stack((-w[..., 0, :] * (descent + shrinkage), w[..., 1, :] * (descent - shrinkage)), -2)
+    plus, minus = w[..., 0, :], w[..., 1, :]
+    descent, shrinkage = rates(samples, plus**2, minus**2, method, radius, weights)
+    return np.moveaxis(np.stack((-plus * (descent + shrinkage), minus * (descent - shrinkage))), 0, -2)
 
 
 def _targets(samples: Samples, beta: np.ndarray) -> np.ndarray:
