@@ -201,6 +201,20 @@ def test_the_simulation_errs_as_often_as_a_95_percent_interval_should():
     assert one["reproduced"] == 1.0
 
 
+def test_the_simulation_judges_by_the_interval_of_each_claim():
+    unequal, plain = [[1.0, 1.0, 14], [-1.0, 0.1, 4]], Claim("", "", kind="direction")
+    shares = {name: simulation.rates(plain, unequal, 0.0, interval=name) for name in ("Welch", "pooled")}
+    assert shares["Welch"]["reproduced"] == pytest.approx(0.025, abs=0.01)
+    assert abs(shares["pooled"]["reproduced"] - 0.025) > 0.01  # too wide or narrow where networks scatter unequally
+    groups = [[-0.1, 0.0, 0.1]] * 5
+    effect = effects.spread(groups)
+    assert simulation.rates(plain, effect.design, 0.0, interval=effect.interval)["reproduced"] <= 0.03
+    found = simulation.rates(plain, effect.design, effect.shown, interval=effect.interval)["reproduced"]
+    assert 0.6 < found < 0.8  # `shown` is found by F alone at 5%, the interval has 2.5% on each side
+    absent = Claim("", "", kind="absence", margin=3 * effect.shown)
+    assert simulation.rates(absent, effect.design, 0.0, interval=effect.interval)["reproduced"] > 0.95
+
+
 def test_tables_of_sweeps_are_not_needed_for_a_claim_of_two_fields():
     claim = Claim("beyond the paper", "Something")
     assert claim.kind == "condition" and verdicts.judge(claim, None, True) == "reproduced"

@@ -14,9 +14,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas
-from scipy import optimize, stats
+from scipy import stats
 
-from lib.paper.claims.effect import LEVEL, POWER, Effect
+from lib.paper.claims import deviations
+from lib.paper.claims.effect import Effect
 
 
 def contrast(groups: Sequence[Iterable[float]], weights: Sequence[float], unit: str = "", **more) -> Effect:
@@ -56,7 +57,8 @@ def welch(first: Sequence[float], second: Sequence[float], unit: str = "", **mor
     variances = [np.var(part, ddof=1) / len(part) for part in (first, second)]
     error = math.sqrt(sum(variances))
     df = stats.ttest_ind(first, second, equal_var=False).df if error else len(first) + len(second) - 2
-    more = {"seeds": min(len(first), len(second)), "networks": 2} | more
+    design = tuple((sign, float(np.std(part, ddof=1)), len(part)) for sign, part in ((1.0, first), (-1.0, second)))
+    more = {"seeds": min(len(first), len(second)), "networks": 2, "interval": "Welch", "design": design} | more
     return Effect.of_error(np.mean(first) - np.mean(second), error, df, unit=unit, **more)
 
 
@@ -162,8 +164,9 @@ def roughness(networks: Sequence[Sequence[tuple[float, Sequence[float]]]], unit:
         x = np.concatenate([np.full(len(values), math.log(rho)) for rho, values in network])
         y = np.concatenate([values for _, values in network]).astype(float)
         residual = float(((y - np.polyval(np.polyfit(x, y, 2), x)) ** 2).sum())
-        lack, free = lack + residual - _inside([values for _, values in network]), free + len(network) - 3
-    return _root_mean_square(lack, free, [values for network in used for _, values in network], unit, len(used))
+        lack, free = lack + residual - deviations.inside([values for _, values in network]), free + len(network) - 3
+    groups = [values for network in used for _, values in network]
+    return deviations.root_mean_square(lack, free, groups, unit=unit, networks=len(used))
 
 
 def spread(groups: Sequence[Sequence[float]], unit: str = "") -> Effect:
@@ -175,43 +178,5 @@ def spread(groups: Sequence[Sequence[float]], unit: str = "") -> Effect:
     if len(used) < 2:
         return Effect(math.nan, math.nan, math.nan, unit, networks=len(groups))
     every = np.concatenate(used)
-    between = float(((every - every.mean()) ** 2).sum()) - _inside(used)
-    return _root_mean_square(between, len(used) - 1, used, unit, len(used))
-
-
-def _inside(groups: Iterable[Sequence[float]]) -> float:
-    return sum(float(((np.asarray(group, dtype=float) - np.mean(group)) ** 2).sum()) for group in groups)
-
-
-def _root_mean_square(lack: float, free: float, groups: Sequence, unit: str, networks: int) -> Effect:
-    """The root mean square of deviations of which `lack` is the sum of squares with `free` degrees of freedom, when
-    seeds scatter within `groups`. F = (lack/free)/s² has Fisher's distribution with the noncentrality N·rms²/σ², whose
-    95% interval is that of the effect. The estimate is without bias in the square, and 0 where that is negative."""
-    number, seeds = sum(map(len, groups)), min(map(len, groups), default=0)
-    within = number - len(groups)
-    if not within or not free:
-        return Effect(math.nan, math.nan, math.nan, unit, networks=networks)
-    variance = _inside(groups) / within
-    value = math.sqrt(max(0.0, lack - free * variance) / number)
-    if variance < 1e-24:  # all seeds agree
-        return Effect(value, value, value, unit, seeds=seeds, networks=networks, shown=0.0)
-    ratio, limit = lack / free / variance, stats.f.ppf(LEVEL, free, within)
-    # A fit better than chance allows is no evidence of a small lack: the upper end is that of F = 1 at least.
-    ends = (ratio, (1 + LEVEL) / 2), (max(1.0, ratio), (1 - LEVEL) / 2), (limit, 1 - POWER)
-    shifts = [_noncentrality(at, free, within, tail) for at, tail in ends]
-    low, high, shown = (math.sqrt(shift * variance / number) for shift in shifts)
-    return Effect(value, low, high, unit, seeds=seeds, networks=networks, shown=shown)
-
-
-def _noncentrality(ratio: float, free: float, within: float, tail: float) -> float:
-    """The noncentrality with which F is below `ratio` with a probability of `tail`; 0 where none is."""
-
-    def off(shift):
-        return stats.ncf.cdf(ratio, free, within, shift) - tail if shift else stats.f.cdf(ratio, free, within) - tail
-
-    if off(0.0) <= 0:
-        return 0.0
-    high = 1.0
-    while off(high) > 0:
-        high *= 2
-    return float(optimize.brentq(off, 0.0, high, xtol=1e-8))
+    between = float(((every - every.mean()) ** 2).sum()) - deviations.inside(used)
+    return deviations.root_mean_square(between, len(used) - 1, used, unit=unit, networks=len(used))

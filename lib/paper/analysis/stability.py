@@ -8,6 +8,7 @@ A `table` has the rows of `measure`, of the kind flatness.
 """
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -184,8 +185,10 @@ def accuracy_and_sharpness(table: pandas.DataFrame, trained: pandas.DataFrame) -
         return Finding("fewer than three networks near zero loss")
     fit = stats.linregress(np.log10(judged["a"].astype(float)), 100 * judged["test_accuracy"].astype(float))
     seeds = int(judged.groupby("rho")["seed"].nunique().max())
-    more = dict(unit="points a decade of a", seeds=seeds, networks=int(judged["rho"].nunique()))
-    effect = Effect.of_error(fit.slope, fit.stderr, len(judged) - 2, **more)
+    df = len(judged) - 2
+    design = ((1.0, float(fit.stderr) * math.sqrt(df + 1), df + 1),)  # errs like the mean of so many values
+    more = dict(unit="points a decade of a", seeds=seeds, networks=int(judged["rho"].nunique()), design=design)
+    effect = Effect.of_error(fit.slope, fit.stderr, df, interval="regression", **more)
     return Finding(f"{effect}; {len(judged)} networks; {describe_networks(table)}", effect=effect)
 
 

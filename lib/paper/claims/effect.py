@@ -25,8 +25,10 @@ class Effect:
     error, df: its standard error and degrees of freedom; NaN where the interval is no t interval.
     seeds: of each network (the fewest); networks: how many.
     paper: the number of the paper that it is compared with; NaN: none.
-    interval: how it is made, "pooled" over the networks or from one value a seed; beside: the other of these two.
-    design: of a contrast for each network its weight, the standard deviation of its seeds, and their number.
+    interval: how it is made, "pooled" over the networks or from one value a seed; beside: the other of these two. Also
+    "Welch", "regression" over all runs, and "root mean square" (`deviations`).
+    design: for each network its weight (of a root mean square its share of the degrees of freedom), the standard
+    deviation of its seeds, and their number.
     shown: the smallest effect detectable, where the interval is no t interval.
     """
 
