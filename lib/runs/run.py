@@ -240,7 +240,7 @@ _LEAST = {
 
 
 _ALLOWED = {
-    float: lambda v: type(v) is float and math.isfinite(v) or _is_number(v) and math.isfinite(v),
+    float: lambda v: (type(v) is float or _is_number(v)) and math.isfinite(v),
     int: lambda v: _is_number(v) and v == int(v),
     bool: lambda v: v in (True, False),
     str: lambda v: isinstance(v, str),

@@ -173,7 +173,7 @@ def changed_keys(texts: Iterable[str], preset: str) -> list[str]:
 def _are_of_one(runs: Iterable[Run]) -> bool:
     """Whether one preset's experiments have all of these runs. Experiment by experiment, as all of them are thousands
     of runs, and those at the end of EXPERIMENTS take seconds."""
-    left = dict.fromkeys(PRESETS, list(runs))
+    left = {preset: list(runs) for preset in PRESETS}
     for name in EXPERIMENTS:
         left = {preset: changes.foreign(rest, _trained(name, preset)) for preset, rest in left.items()}
         if not all(left.values()):
