@@ -103,3 +103,11 @@ def is_function(package: str, name: str) -> bool:
 @pytest.mark.parametrize("file", FILES, ids=name)
 def test_no_file_is_over_300_lines(file):
     assert len(file.read_text(encoding="utf-8").splitlines()) <= 300
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_torchvision_is_imported_only_where_it_is_used(module):
+    """It takes two seconds of every start."""
+    whole = [node for node in MODULES[module].body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {alias.name for node in whole for alias in node.names} | {getattr(node, "module", None) for node in whole}
+    assert not [name for name in names if name and name.split(".")[0] == "torchvision"]

@@ -1,6 +1,9 @@
 """The networks: sizes, shapes, structure, seeds, and widths that make no sense."""
 
 import math
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -9,6 +12,7 @@ import torchvision
 from torch import nn
 
 from lib import hessian, models
+from lib.core import paths
 from lib.runs import Run
 from lib.training.batches import Batches
 
@@ -91,6 +95,20 @@ def test_weights_come_from_the_seed_alone(name, width):
     torch.manual_seed(2)
     assert torch.equal(built(5), first)
     assert not torch.equal(built(6), first)
+
+
+def test_torchvision_is_loaded_by_the_first_network_of_its_and_changes_no_weight():
+    """Its import happens while tensors are made on the meta device and while the seed's random numbers are drawn."""
+    code = (
+        "import sys; from lib import models; assert 'torchvision' not in sys.modules\n"
+        "asked = dict(width=2, in_shape=(3, 32, 32), classes=10)\n"
+        "models.outline('resnet18', **asked); assert 'torchvision' in sys.modules\n"
+        "print(sum(p.double().abs().sum().item() for p in models.build('resnet18', seed=3, **asked).parameters()))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(paths.ROOT)}
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    model = models.build("resnet18", width=2, in_shape=(3, 32, 32), classes=10, seed=3)
+    assert float(answer.stdout) == sum(p.double().abs().sum().item() for p in model.parameters())
 
 
 def test_linear2_is_a_linear_map_of_its_rank():

@@ -133,6 +133,11 @@ def test_students_differ_in_width_noise_decay_optimizer_and_seed_alone():
     assert len(shared) == 1
 
 
+def test_texts_without_keys_are_compared_with_no_experiment(monkeypatch):
+    monkeypatch.setattr(experiments, "EXPERIMENTS", {"mnist_mlp": pytest.fail})
+    assert experiments.changed_keys(["no key", "0.25"], "lite") == []
+
+
 def test_the_table_of_a_changed_grid_lists_what_is_changed():
     grid = [run.but(batch_size=8, lr=0.5) for run in experiments.mnist_mlp("lite")]
     table = experiments.table(grid)

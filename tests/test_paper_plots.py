@@ -10,6 +10,7 @@ import numpy as np
 import pandas
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from lib.paper import experiments, plots
 from lib.runs import Run
@@ -47,6 +48,15 @@ def test_a_figure_is_saved_as_png_svg_and_csv_and_the_same_data_give_the_same_fi
     assert sorted(saved[0]) == ["fig.csv", "fig.png", "fig.svg"]
     assert saved[0] == saved[1]
     assert len(pandas.read_csv(tmp_path / "smoke" / "fig.csv")) == 2
+
+
+def test_a_figure_is_laid_out_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAM_FIGURES", str(tmp_path))
+    times, execute = [], ConstrainedLayoutEngine.execute
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *given: times.append(execute(*given)))
+    figure, _ = plt.subplots(layout="constrained")
+    plots.save(figure, "figB4", pandas.DataFrame({"x": [1]}), "lite").figure.savefig(tmp_path / "shown.png")
+    assert len(times) == 1
 
 
 def test_a_title_wider_than_its_figure_is_broken_into_lines(table, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 
+import jupytext
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
@@ -16,7 +17,7 @@ from lib.paper import notebooks, plots
 from lib.paper.captions import CAPTIONS, finding, number
 from lib.paper.claims import CLAIMS, pages
 from lib.paper.experiments.figures import FIGURES
-from lib.paper.site import articles, explored, figures, links, records, references
+from lib.paper.site import articles, explored, figures, launch, links, records, references
 from lib.paper.site import pages as site_pages
 from lib.paper.site.executed import is_current
 from lib.theory import linear_stability
@@ -105,6 +106,43 @@ def test_an_article_has_its_figures_with_all_that_leads_to_their_data():
     assert "03_width.html#fig03a" in articles.linked("see Figure 3a.", "02_stability")
     outputs = [output for cell in made.cells for output in cell.get("outputs", [])]
     assert outputs and not any("image/png" in output.get("data", {}) for output in outputs)
+
+
+@pytest.mark.parametrize(
+    "address, expected",
+    [
+        ("git@forge:someone/project.git", "https://forge/someone/project"),
+        ("ssh://git@forge:22/someone/project.git", "https://forge/someone/project"),
+        ("https://user:secret@forge/someone/project.git", "https://forge/someone/project"),
+        ("/srv/project.git", None),
+    ],
+)
+def test_an_address_to_clone_from_has_no_name_and_no_password(address, expected):
+    assert launch.public(address) == expected
+
+
+def test_a_notebook_is_run_elsewhere_only_where_addresses_are_given(tmp_path, monkeypatch):
+    for name in ("SAM_REPOSITORY", "SAM_COLAB", "SAM_BINDER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)  # which no git knows
+    assert launch.repository() is None and launch.links("01_convergence") == ""
+    monkeypatch.setenv("SAM_REPOSITORY", "git@forge:someone/project.git")
+    assert launch.links("01_convergence") == ""
+    monkeypatch.setenv("SAM_COLAB", "https://colab/")
+    monkeypatch.setenv("SAM_BINDER", "https://binder")
+    shown = launch.links("01_convergence")
+    assert 'href="https://colab/github/someone/project/blob/launch/01_convergence.ipynb"' in shown
+    assert "https://binder/v2/git/https%3A%2F%2Fforge%2Fsomeone%2Fproject/HEAD?urlpath=lab%2Ftree%2Fnotebooks" in shown
+
+
+def test_a_copy_for_colab_installs_first_and_trains_nothing(tmp_path):
+    source = notebooks.sources(["01_convergence"])[0]
+    copied = nbformat.read(launch.copy(source, tmp_path, "https://forge/someone/project", "lite"), as_version=4)
+    nbformat.validate(copied)
+    assert copied.cells[0].source.startswith("!git clone --quiet --depth 1 https://forge/someone/project project")
+    (given,) = (cell.source for cell in copied.cells if "parameters" in cell.metadata.get("tags", ()))
+    assert given == 'preset = "lite"\ntrain = False'
+    assert len(copied.cells) == len(jupytext.read(source).cells) + 1
 
 
 def test_the_pages_name_every_claim_and_figure():

@@ -2,9 +2,9 @@
 
 `SAM_DATA` is the folder of datasets, `SAM_RECORDS` the store of records, `SAM_FIGURES` the folder of figures;
 unset, they are `data/`, `data/records/` and `figures/` of this checkout. `SAM_COMMIT` names the commit of a copy
-whose git does not know it. Relative ones count from the checkout,
-whatever the working directory is (papermill runs in the caller's, nbval in the notebook's). Installed from a wheel,
-there is no checkout, and the working directory takes its place.
+whose git does not know it. `SAM_REPOSITORY`, `SAM_COLAB` and `SAM_BINDER` are addresses that the site links to.
+Relative folders count from the checkout, whatever the working directory is (papermill runs in the caller's, nbval in
+the notebook's). Installed from a wheel, there is no checkout, and the working directory takes its place.
 """
 
 import os
@@ -48,6 +48,11 @@ def figures() -> Path:
 def commit() -> str | None:
     """The commit that a copy says it is of, which has no `.git` or that of another state."""
     return os.environ.get("SAM_COMMIT") or None
+
+
+def address(name: str) -> str | None:
+    """The address of the project's "repository", or of the service "colab" or "binder"; None where it is not given."""
+    return os.environ.get(f"SAM_{name.upper()}") or None
 
 
 def gallery(preset: str, changed: bool = False) -> Path:

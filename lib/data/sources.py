@@ -9,8 +9,6 @@ import tempfile
 from pathlib import Path
 
 import torch
-from torchvision import datasets
-from torchvision.datasets.utils import check_md5
 
 from lib.core.seeds import generator
 from lib.data import folders, streaming
@@ -63,6 +61,8 @@ def digits(split: str, root: Path) -> Dataset:
 
 
 def mnist(split: str, root: Path) -> Dataset:
+    from torchvision import datasets  # takes seconds that no other data set should pay
+
     folder, prefix = root / "MNIST" / "raw", {"train": "train", "test": "t10k"}[split]
     files = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
     remedy = f"put the four unpacked files of MNIST into {folder}, or set SAM_DATA to the folder that holds MNIST/raw"
@@ -84,6 +84,8 @@ def _idx(file: Path, read) -> torch.Tensor:
 
 
 def cifar10(split: str, root: Path) -> Dataset:
+    from torchvision import datasets
+
     kind = datasets.CIFAR10
     folder = root / kind.base_folder
     sums = dict([*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])])
@@ -92,7 +94,7 @@ def cifar10(split: str, root: Path) -> Dataset:
         remedy += "; the data set cifar10-jpeg, whose zip is there, can stand in"
     _obtain("cifar10", kind, root, folder, list(sums), remedy)
     for file, md5 in sums.items():
-        if not check_md5(folder / file, md5):
+        if not datasets.utils.check_md5(folder / file, md5):
             raise damaged(folder / file, f"its MD5 sum is not {md5}")
     result = kind(root, train=split == "train")
     x = torch.from_numpy(result.data).permute(0, 3, 1, 2).contiguous()

@@ -9,15 +9,13 @@ of (seed, epoch, image), never of the worker that decodes it or of the order.
 import functools
 import hashlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from loky import cpu_count
 from torch.utils.data import DataLoader, Dataset
-from torchvision import datasets
-from torchvision.transforms import v2
 
 from lib.core import paths
 from lib.core.seeds import derive, seeded
@@ -29,8 +27,6 @@ SIDE, RESIZED = 224, 256
 SHAPE = (3, SIDE, SIDE)
 IMAGENET = {"train": 1_281_167, "test": 50_000}
 FOLDERS = {"train": "train", "test": "val"}
-DRAWN = v2.Compose([v2.RandomResizedCrop(SIDE, antialias=True), v2.RandomHorizontalFlip()])
-CENTRE = v2.Compose([v2.Resize(RESIZED, antialias=True), v2.CenterCrop(SIDE)])
 
 
 class Listing(Dataset):
@@ -54,15 +50,25 @@ class Listing(Dataset):
                 image = file.convert("RGB")
         except Exception as error:  # whatever a damaged file makes Pillow raise
             raise damaged(self.files[index], str(error)) from error
+        drawn, centre = _crops()
         if seed is None:
-            image = CENTRE(image)
+            image = centre(image)
         else:
             with seeded(derive(seed, "augmentation", epoch, index)):  # torchvision draws from the global generator
-                image = DRAWN(image)
+                image = drawn(image)
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
     def __len__(self) -> int:
         return len(self.files)
+
+
+@functools.cache
+def _crops() -> tuple[Callable, Callable]:
+    """What makes 224×224 of an image to train on, and of one to evaluate on."""
+    from torchvision.transforms import v2  # takes seconds that no other data set should pay
+
+    drawn = v2.Compose([v2.RandomResizedCrop(SIDE, antialias=True), v2.RandomHorizontalFlip()])
+    return drawn, v2.Compose([v2.Resize(RESIZED, antialias=True), v2.CenterCrop(SIDE)])
 
 
 def listing(name: str, split: str, root: str | Path | None = None) -> Listing:
@@ -100,37 +106,35 @@ def _folder(name: str, root: str | Path | None) -> Path:
 @functools.lru_cache(maxsize=8)
 def _listing(name: str, split: str, path: Path, state: str) -> Listing:
     result = {part: _walk(path, FOLDERS[part]) for part in FOLDERS}
-    if result["train"].classes != result["test"].classes:
-        differing = sorted(set(result["train"].classes) ^ set(result["test"].classes))
+    (classes, _), (others, _) = result["train"], result["test"]
+    if classes != others:
+        differing = sorted(set(classes) ^ set(others))
         raise DataUnavailable(f"{path}: {', '.join(differing[:3])} only in one of train/ and val/; they need the same")
-    chosen = result[split]
-    if name == "imagenet" and len(chosen.samples) != IMAGENET[split]:
-        message = f"{path / FOLDERS[split]}: has {len(chosen.samples)} images where ImageNet has {IMAGENET[split]}"
+    samples = result[split][1]
+    if name == "imagenet" and len(samples) != IMAGENET[split]:
+        message = f"{path / FOLDERS[split]}: has {len(samples)} images where ImageNet has {IMAGENET[split]}"
         warnings.warn(f"{message}; what comes of it is no result on ImageNet", stacklevel=4)
-    order = sorted(
-        chosen.samples, key=lambda s: hashlib.sha256(Path(s[0]).relative_to(path).as_posix().encode()).digest()
-    )
+    order = sorted(samples, key=lambda s: hashlib.sha256(Path(s[0]).relative_to(path).as_posix().encode()).digest())
     y = torch.tensor([label for _, label in order])
-    return Listing([Path(file) for file, _ in order], y, len(chosen.classes))
-
-
-class _Folder(datasets.ImageFolder):
-    """torchvision's, without what is hidden."""
-
-    def find_classes(self, directory):
-        classes = [name for name in super().find_classes(directory)[0] if not is_hidden(name)]
-        if not classes:
-            raise FileNotFoundError(f"no class folder in {directory}")
-        return classes, {name: i for i, name in enumerate(classes)}
+    return Listing([Path(file) for file, _ in order], y, len(classes))
 
 
 def _is_image(file: str) -> bool:
     return Path(file).suffix.lower() in ENDINGS and not is_hidden(Path(file).name)
 
 
-def _walk(path: Path, top: str) -> datasets.ImageFolder:
+def _walk(path: Path, top: str) -> tuple[list[str], list[tuple[str, int]]]:
+    """The classes of a folder, and its images with the number of their class; as torchvision's ImageFolder lists them,
+    without what is hidden."""
+    from torchvision.datasets import folder
+
+    directory = str(path / top)
     try:
-        return _Folder(str(path / top), is_valid_file=_is_image)
+        classes = [name for name in folder.find_classes(directory)[0] if not is_hidden(name)]
+        if not classes:
+            raise FileNotFoundError(f"no class folder in {directory}")
+        numbers = {name: number for number, name in enumerate(classes)}
+        return classes, folder.make_dataset(directory, numbers, is_valid_file=_is_image)
     except FileNotFoundError as error:
         remedy = "put a folder of train/<class>/<image> and val/<class>/<image> there, or set SAM_DATA to the one above"
         raise DataUnavailable(f"looked for class folders with images in {path / top}: {error}; {remedy}") from error

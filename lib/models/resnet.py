@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 NORMS = ("batch", "group")
 MOST_GROUPS = 32  # Wu and He 2018
@@ -39,12 +38,16 @@ class PointwiseConv2d(nn.Conv2d):
 
 def resnet18(width: int, in_shape: Sequence[int], classes: int, norm: str = "batch") -> nn.Sequential:
     """18 layers for inputs of `in_shape` C×H×W of any size, 32×32 in the paper."""
+    from torchvision.models.resnet import BasicBlock  # takes seconds that no other network should pay
+
     stem = [nn.Conv2d(in_shape[0], width, 3, padding=1, bias=False), normalization(norm, width), nn.ReLU(inplace=True)]
     return _resnet(BasicBlock, (2, 2, 2, 2), stem, width, classes, norm)
 
 
 def resnet50(width: int, in_shape: Sequence[int], classes: int, norm: str = "batch") -> nn.Sequential:
     """50 layers for inputs of `in_shape` C×H×W of any size, 224×224 in the paper."""
+    from torchvision.models.resnet import Bottleneck
+
     stem = [
         nn.Conv2d(in_shape[0], width, 7, stride=2, padding=3, bias=False),
         normalization(norm, width),

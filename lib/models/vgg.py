@@ -7,7 +7,6 @@ There is no normalization by default: Appendix C linearizes the network, and bat
 from collections.abc import Sequence
 
 from torch import nn
-from torchvision.ops import Conv2dNormActivation
 
 STAGES = ((1,), (2,), (4, 4), (8, 8), (8, 8))  # filters of each convolution over the width, a pooling after each stage
 SIDE = 2 ** len(STAGES)  # pixels
@@ -23,6 +22,8 @@ def vgg11(width: int, in_shape: Sequence[int], classes: int, batch_norm: bool = 
     different digits differ by a hundredth of what they do here and less. The form that keeps what flows forward makes
     the loss about ten times as sharp there.
     """
+    from torchvision.ops import Conv2dNormActivation  # takes seconds that no other network should pay
+
     channels, *sides = in_shape
     norm = nn.BatchNorm2d if batch_norm else None
     layers: list[nn.Module] = [nn.Upsample((SIDE, SIDE), mode="bilinear")] if min(sides) < SIDE else []

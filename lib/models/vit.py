@@ -8,7 +8,6 @@ import math
 from collections.abc import Sequence
 
 from torch import nn
-from torchvision.models import VisionTransformer
 
 LAYERS = 6
 HEAD = 32  # dimensions a head
@@ -22,12 +21,14 @@ def check_patch(patch: int, in_shape: Sequence[int]) -> None:
         raise ValueError(f"patch = {patch!r}: cannot tile images of {height}×{side}; {allowed} can")
 
 
-def vit(width: int, in_shape: Sequence[int], classes: int, patch: int = 4) -> VisionTransformer:
+def vit(width: int, in_shape: Sequence[int], classes: int, patch: int = 4) -> nn.Module:
     """The transformer of hidden dimension `width` for square inputs of `in_shape` C×H×W.
 
     patch: the side of a patch; the 8×8 digits, which are not in the paper, have 4 of the usual ones.
     Raises ValueError unless patches tile a square.
     """
+    from torchvision.models import VisionTransformer  # takes seconds that no other network should pay
+
     check_patch(patch, in_shape)
     channels, _, side = in_shape
     model = VisionTransformer(side, patch, LAYERS, width // HEAD, width, 2 * width, num_classes=classes)

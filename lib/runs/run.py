@@ -124,8 +124,10 @@ class Run:
     recipe: int = 1
 
     def __post_init__(self):
-        for field in fields(self):
-            object.__setattr__(self, field.name, _cast(field, getattr(self, field.name)))
+        for field in _fields(type(self)):
+            value = getattr(self, field.name)
+            if type(value) is not field.type or field.type is float:
+                object.__setattr__(self, field.name, _cast(field, value))
         object.__setattr__(self, "dataset", data.canonical(self.dataset))
         object.__setattr__(self, "model", models.canonical(self.model))
         if self.digest and not data.in_folder(self.dataset):
@@ -153,7 +155,8 @@ class Run:
     @functools.cached_property
     def key(self) -> str:
         """16 hexadecimal digits: the hash of the canonical JSON of the fields that differ from their defaults."""
-        differing = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        values = ((field, getattr(self, field.name)) for field in _fields(type(self)))
+        differing = {field.name: value for field, value in values if value != field.default}
         text = json.dumps(differing, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -182,7 +185,7 @@ class Run:
 
     def as_dict(self) -> dict:
         """All fields, as a record stores them."""
-        return dataclasses.asdict(self)
+        return {field.name: getattr(self, field.name) for field in _fields(type(self))}
 
     @classmethod
     def of_record(cls, record: dict) -> "Run":
@@ -203,6 +206,7 @@ class Run:
         return cls(**stored)
 
 
+_fields = functools.cache(fields)  # a grid of thousands asks for them often
 _CHOICES = {
     "loss": losses.NAMES,
     "optimizer": OPTIMIZERS,
@@ -235,16 +239,22 @@ _LEAST = {
 }
 
 
+_ALLOWED = {
+    float: lambda v: (type(v) is float or _is_number(v)) and math.isfinite(v),
+    int: lambda v: _is_number(v) and v == int(v),
+    bool: lambda v: v in (True, False),
+    str: lambda v: isinstance(v, str),
+}
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def _cast(field, value):
     """The value as the field's own type, so that width 1 and 1.0, or a NumPy number, are one run."""
-    allowed = {
-        float: lambda v: isinstance(v, numbers.Real) and not isinstance(v, bool) and math.isfinite(v),
-        int: lambda v: isinstance(v, numbers.Real) and not isinstance(v, bool) and v == int(v),
-        bool: lambda v: v in (True, False),
-        str: lambda v: isinstance(v, str),
-    }[field.type]
     try:
-        if allowed(value):
+        if _ALLOWED[field.type](value):
             return field.type(value)
     except (OverflowError, ValueError):
         pass

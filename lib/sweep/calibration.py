@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import torch
 from PIL import Image
-from torchvision.transforms import v2
 
 from lib import data
 from lib.core import interruption
@@ -138,6 +137,8 @@ def _stand_in(dataset: str, folder: Path) -> str:
 
 def _photograph() -> Image.Image:
     """Smooth noise, about as large a JPEG file, and so as slow to decode, as an image of ImageNet."""
+    from torchvision.transforms import v2
+
     coarse = torch.randint(0, 256, (3, 150, 200), generator=generator(0, "photograph"), dtype=torch.uint8)
     return v2.functional.to_pil_image(v2.functional.resize(coarse, _PHOTOGRAPH))
 

@@ -125,20 +125,19 @@ def summary(table: pandas.DataFrame, by: str | Sequence[str] = "width") -> panda
     result, rows = gaps(table, by), []
     grouped = dict(list(result.groupby([*columns_of(by), "reference", "protocol"], dropna=False)))
     for cell in cells(table, by):
-        for reference, protocol in itertools.product(cell.references, PROTOCOLS):
-            part = grouped.get((*(cell.labels[c] for c in columns_of(by)), reference, protocol), result.iloc[:0])
-            low, high = interval(part["gap"])
-            row = {"seeds": len(part), "rho": middle(part["rho"])}
-            row |= {
+        for reference in cell.references:
+            whole = {
                 "edge": any(map(cell.edge, cell.tied(reference))),
                 "searched": len(cell.search(reference, "all")),
                 "complete": cell.complete(reference),
-                **part[["sgd", "sam", "gap"]].mean(),
-                "error": part["gap"].sem(),
-                "low": low,
-                "high": high,
             }
-            rows.append(cell.labels | {"reference": reference, "protocol": protocol} | row | cell.counts(reference))
+            counts = cell.counts(reference)
+            for protocol in PROTOCOLS:
+                part = grouped.get((*(cell.labels[c] for c in columns_of(by)), reference, protocol), result.iloc[:0])
+                low, high = interval(part["gap"])
+                row = {"reference": reference, "protocol": protocol, "seeds": len(part), "rho": middle(part["rho"])}
+                row |= whole | part[["sgd", "sam", "gap"]].mean().to_dict()
+                rows.append(cell.labels | row | {"error": part["gap"].sem(), "low": low, "high": high} | counts)
     return pandas.DataFrame(rows)
 
 

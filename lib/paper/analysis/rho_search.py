@@ -66,14 +66,26 @@ class Cell:
 
     def reference(self, name: str) -> pandas.DataFrame:
         """The runs of SGD that SAM is compared with; name: of REFERENCES."""
-        epochs = REFERENCES[name] * self.epochs
-        return self.rows[(self.rows["optimizer"] == "sgd") & (self.rows["epochs"] == epochs)]
+        return self._references[name]
+
+    @functools.cached_property
+    def _references(self) -> dict[str, pandas.DataFrame]:
+        sgd = self.rows[self.rows["optimizer"] == "sgd"]
+        return {name: sgd[sgd["epochs"] == times * self.epochs] for name, times in REFERENCES.items()}
 
     def seeds(self, reference: str) -> list[int]:
         """The seeds that count."""
+        return self._seeds[reference]
+
+    @functools.cached_property
+    def _seeds(self) -> dict[str, list[int]]:
+        return {name: self._counted(name) for name in REFERENCES}
+
+    def _counted(self, reference: str) -> list[int]:
         compared = self.reference(reference)
         done = compared["seed"][compared["status"] == "done"]
-        recorded = self.sam[~self.sam["status"].isin(UNRECORDED) & self.sam["seed"].isin(done)]
+        sam = self.sam[["status", "seed", "rho"]]
+        recorded = sam[~sam["status"].isin(UNRECORDED) & sam["seed"].isin(done)]
         groups = {}
         for seed, rhos in recorded.groupby("seed")["rho"]:
             groups.setdefault(frozenset(rhos), []).append(seed)
@@ -81,12 +93,13 @@ class Cell:
 
     def complete(self, reference: str) -> bool:
         """Whether the seeds that count have records at every ρ of the cell."""
-        counted = self.sam[self.sam["seed"].isin(self.seeds(reference))]
-        return bool(len(counted)) and not counted["status"].isin(UNRECORDED).any()
+        status = self.sam["status"][self.sam["seed"].isin(self.seeds(reference))]
+        return bool(len(status)) and not status.isin(UNRECORDED).any()
 
     def search(self, reference: str, part: str) -> pandas.DataFrame:
         """Accuracies on a part of the test samples, ρ × the seeds that count, without the ρ that cannot be chosen."""
-        accuracy = self.sam.set_index(["rho", "seed"])[PARTS[part]].unstack()  # noqa: PD010 (there is one run each)
+        sam = self.sam[["rho", "seed", PARTS[part]]].set_index(["rho", "seed"])
+        accuracy = sam[PARTS[part]].unstack()  # noqa: PD010 (there is one run each)
         seeds = self.seeds(reference)
         return accuracy.reindex(columns=seeds).dropna() if seeds else accuracy.iloc[:0, :0]
 
@@ -115,7 +128,7 @@ class Cell:
         return " ".join(self.sam["key"][self.sam["seed"].isin(seeds) & ~self.sam["status"].isin(UNRECORDED)])
 
     def counts(self, reference: str) -> dict[str, int]:
-        status = pandas.concat([self.sam, self.reference(reference)])["status"]
+        status = pandas.concat([self.sam["status"], self.reference(reference)["status"]])
         counts = {"missing": status.isin(UNRECORDED), "diverged": status == "diverged"}
         return {name: int(result.sum()) for name, result in counts.items()} | {"runs": len(status)}
 

@@ -10,7 +10,7 @@ There is a file for each section of the paper. EXPERIMENTS has all by name; `tab
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pandas
 
@@ -90,9 +90,6 @@ EXPERIMENTS: dict[str, Callable[[str], list[Run] | list[Measurement]]] = {
         cifar_vit,
         cifar_vit_twice,
         imagenet_resnet50,
-        mnist_sparse,
-        mnist_structured,
-        cifar_sparse,
         mnist_flatness,
         vgg_linearization,
         vgg_learning_rate,
@@ -110,6 +107,9 @@ EXPERIMENTS: dict[str, Callable[[str], list[Run] | list[Measurement]]] = {
         radius_schedules,
         unnormalized,
         objectives,
+        mnist_sparse,
+        mnist_structured,
+        cifar_sparse,  # these count the weights of networks of torchvision
     )
 }
 
@@ -137,8 +137,9 @@ def table(grid: Sequence[Run | Measurement]) -> pandas.DataFrame:
     frame = pandas.DataFrame([run.as_dict() for run in runs])
     frame["pruner"] = frame["pruner"].where(frame["sparsity"] > 0, "dense")
     varied = [name for name in frame if (frame[name] != frame[name].iloc[0]).any() and name not in ("rho", "seed")]
-    fewest = min((changed(list(runs), preset) for preset in PRESETS), key=len)
-    varied += [name for name in frame if f"{name} " in fewest and name not in (*varied, "rho", "seed")]
+    if not _are_of_one(runs):
+        fewest = min((changed(list(runs), preset) for preset in PRESETS), key=len)
+        varied += [name for name in frame if f"{name} " in fewest and name not in (*varied, "rho", "seed")]
     frame["rho"] = frame["rho"].map("{:g}".format)
     groups = frame.groupby(varied, sort=False, dropna=False) if varied else frame.groupby(lambda _: 0)
     listed = groups.agg(
@@ -155,23 +156,45 @@ def changed(runs: Sequence[Run], preset: str) -> str:
     >>> changed([run.but(batch_size=8) for run in mnist_mlp("paper")], "paper")
     'batch_size 8 instead of 128'
     """
-    return changes.named(runs, _known(check_preset(preset)))
+    check_preset(preset)
+    return changes.named(runs, _trained_in(preset)) if runs else ""
 
 
 def changed_keys(texts: Iterable[str], preset: str) -> list[str]:
     """The keys in these texts that are of no run, and of no measurement, of the preset's experiments."""
-    return changes.foreign_keys(texts, _known_keys(check_preset(preset)))
+    check_preset(preset)
+    keys = changes.keys_in(texts)
+    for name in EXPERIMENTS:
+        if keys:
+            keys -= _keys(name, preset)
+    return sorted(keys)
+
+
+def _are_of_one(runs: Iterable[Run]) -> bool:
+    """Whether one preset's experiments have all of these runs. Experiment by experiment, as all of them are thousands
+    of runs, and those at the end of EXPERIMENTS take seconds."""
+    left = {preset: list(runs) for preset in PRESETS}
+    for name in EXPERIMENTS:
+        left = {preset: changes.foreign(rest, _trained(name, preset)) for preset, rest in left.items()}
+        if not all(left.values()):
+            return True
+    return False
 
 
 @functools.cache
-def _known(preset: str) -> list[Run | Measurement]:
-    return list(dict.fromkeys(what for grid in EXPERIMENTS.values() for what in grid(preset)))
+def _trained(name: str, preset: str) -> Mapping[Run, None]:
+    return changes.trained(EXPERIMENTS[name](preset))
 
 
 @functools.cache
-def _known_keys(preset: str) -> set[str]:
-    result = set()
-    for what in (*_known(preset), *stand_in(_known(preset))):
+def _trained_in(preset: str) -> Mapping[Run, None]:
+    return dict.fromkeys(run for name in EXPERIMENTS for run in _trained(name, preset))
+
+
+@functools.cache
+def _keys(name: str, preset: str) -> set[str]:
+    result, grid = set(), EXPERIMENTS[name](preset)
+    for what in (*grid, *stand_in(grid)):
         result |= {what.key, what.run.key} if isinstance(what, Measurement) else {what.key}
     return result
 

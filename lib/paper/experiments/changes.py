@@ -1,7 +1,7 @@
 """A changed experiment is named as such: what runs have that no run of the preset's experiments has."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
 from lib.runs import Measurement, Run
 
@@ -9,10 +9,15 @@ ALIKE = {"cifar10": "cifar10-jpeg"}  # one stands in for the other
 KEY = re.compile(r"[0-9a-f]{16}")
 
 
-def foreign(runs: Sequence[Run], known: Iterable[Run | Measurement]) -> list[Run]:
-    """Those of the runs that are not among the known ones, nor are with the images that stand in for others."""
-    there = {alike(what.run if isinstance(what, Measurement) else what) for what in known}
-    return [run for run in runs if alike(run) not in there]
+def trained(known: Iterable[Run | Measurement]) -> dict[Run, None]:
+    """The runs of experiments, each once and in their order, on the images that may stand in for their own."""
+    return dict.fromkeys(alike(what.run if isinstance(what, Measurement) else what) for what in known)
+
+
+def foreign(runs: Iterable[Run], known: Mapping[Run, None]) -> list[Run]:
+    """Those of the runs that are not among the known ones (`trained`), nor are with the images that stand in for
+    others."""
+    return [run for run in runs if alike(run) not in known]
 
 
 def alike(run: Run) -> Run:
@@ -20,14 +25,14 @@ def alike(run: Run) -> Run:
     return run.but(dataset=ALIKE[run.dataset]) if run.dataset in ALIKE else run
 
 
-def named(runs: Sequence[Run], known: Iterable[Run | Measurement]) -> str:
+def named(runs: Iterable[Run], known: Mapping[Run, None]) -> str:
     """In words, what foreign runs have in place of what the known run has that is most like them: "batch_size 8 instead
     of 128"; empty for none."""
     strange = foreign(runs, known)
     if not strange:
         return ""
     settings: dict[Setting, list[Run]] = {}
-    for run in (alike(what.run if isinstance(what, Measurement) else what) for what in known):
+    for run in known:
         settings.setdefault(_setting(run), []).append(run)
     changes: dict[str, tuple[set, set]] = {}
     for setting in dict.fromkeys(_setting(alike(run)) for run in strange):
@@ -67,6 +72,6 @@ def _listed(values: Iterable) -> str:
     return ", ".join(texts if len(texts) < 4 else [texts[0], "…", texts[-1]])
 
 
-def foreign_keys(texts: Iterable[str], known: set[str]) -> list[str]:
-    """The keys in these texts, each of one or several, that are not among the known."""
-    return sorted({key for text in texts for key in KEY.findall(str(text))} - known)
+def keys_in(texts: Iterable[str]) -> set[str]:
+    """The keys in these texts, each of one or several."""
+    return {key for text in texts for key in KEY.findall(str(text))}

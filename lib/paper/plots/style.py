@@ -227,6 +227,7 @@ def save(figure: Figure, name: str, data: pandas.DataFrame, preset: str) -> Show
         for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None} | said)):
             with files.replacing(folder / f"{name}.{kind}") as out:
                 figure.savefig(out, format=kind, metadata=metadata)
+            figure.set_layout_engine("none")  # as the bitmap was laid out: that takes as long as to draw it
     files.replace(folder / f"{name}.csv", data.to_csv(index=False, float_format="%.9g"))
     plt.close(figure)  # the notebook shows what is returned, once
     every = list(dict.fromkeys(key for text in keys for key in str(text).split()))

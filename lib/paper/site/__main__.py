@@ -16,7 +16,7 @@ import nbformat
 from lib.core import files, paths, terminal
 from lib.paper import experiments, notebooks
 from lib.paper.captions import CAPTIONS
-from lib.paper.site import articles, explored, figures, links, pages, printed, records, references
+from lib.paper.site import articles, explored, figures, launch, links, pages, printed, records, references
 from lib.paper.site.executed import executed
 
 HERE = paths.ROOT / "build" / "site"
@@ -66,6 +66,9 @@ def write(source: Path, extra: Path, made: list[Path], folder: Path, preset: str
         if name not in ("CONTRIBUTING", "CHANGELOG", "lib/README"):
             page.write_text(f"---\norphan: true\n---\n\n{page.read_text(encoding='utf-8')}", encoding="utf-8")
     _copy(extra, folder, preset, book)
+    if address := launch.repository():
+        for file in notebooks.sources():
+            launch.copy(file, HERE / launch.BRANCH, address, preset)
 
 
 def _book(folder: Path) -> Mapping[str, Mapping]:

@@ -10,7 +10,7 @@ import nbformat
 
 from lib.paper import notebooks
 from lib.paper.captions import CAPTIONS, number
-from lib.paper.site import figures, references
+from lib.paper.site import figures, launch, references
 
 # "Figure 3a" in a text; not in a heading, and not what a link or code already holds.
 FIGURE = re.compile(r"(?<![\w`\[>])Figure (\d+[a-z]*|[A-Z]\d+)\b(?![^\[]*\]\()")
@@ -35,6 +35,8 @@ def article(
             cell.outputs = [output for output in cell.outputs if not _of_a_figure(output)]
         cells.append(cell)
         cells += [_markdown(figures.block(name, folder, rows)) for name in saved]
+    if way := launch.links(executed.stem):
+        cells.insert(1, _markdown(way))
     notebook.cells = cells
     notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}
     return notebook
