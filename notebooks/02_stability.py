@@ -198,9 +198,9 @@ value <= 1, shares["a"] <= 1, shares["s4"] <= 1
 # 1,000 random samples. We take the first 100 training samples of each class (at `smoke` the first 20 of each digit).
 
 # %%
-grid = experiments.mnist_flatness(preset)
-measured = measure(grid, train=train)
-flat, surfaces = (measured[measured["kind"] == kind] for kind in ("flatness", "landscape"))
+grid, during = experiments.mnist_flatness(preset), experiments.mnist_course(preset)
+measured = measure([*grid, *during], train=train)
+flat, surfaces, course = (measured[measured["kind"] == kind] for kind in ("flatness", "landscape", "course"))
 done = analysis.stability_tables.measured(flat)
 experiments.table(grid)
 
@@ -317,6 +317,35 @@ Markdown(
     f"That SAM respects the bound on a is **{verdicts['7-minima']}**: the largest share is {share:.2f}. That $s_2$ to "
     f"$s_4$ are within theirs, for single samples, is **{verdicts['7-align']}**."
 )
+
+# %% [markdown]
+# ## Beyond the paper: sharpness during training
+#
+# The bound on $a$ in the reading of training is where SAM, linearized, begins to grow along the top eigenvector. Long
+# and Bartlett (2023) call it SAM's *edge of stability*. At SGD it is $2/\eta$:
+#
+# $$a\Big(1 + \frac{\rho}{\lVert g_B\rVert}\,a\Big) = \frac2\eta .$$
+#
+# SAM's edge falls with the gradient. We measure $a$, $s_2$ and the edge every few epochs, in the call that trains. The
+# networks are SGD's and SAM's at the ρ of Figure 2b, with hidden layers of 300 and 100 (at `smoke` those above). The
+# effect is the mean of $\log_{10}(a_{\mathrm{SAM}}/a_{\mathrm{SGD}})$ over the second half of training.
+
+# %%
+experiments.table(during)
+
+# %%
+points = analysis.stability_course.points(course)
+tidy = analysis.stability_course.lines(points)
+title = plots.title("Sharpness during training", course, preset)
+figure = plots.panels(tidy, axes=analysis.stability_course.AXES, title=title)
+plots.save(plots.lacking(figure, course, analysis.stability_tables.unconverged(course)), "fig02e", tidy, preset)
+
+# %%
+if len(points):
+    keys = claims.keys(course)
+    book.record("2-course", **analysis.stability_course.lower(points)._asdict(), keys=keys)
+    book.record("2-edge", measured=analysis.stability_course.approach(points), keys=keys)
+book.table("2-course", "2-edge")
 
 # %% [markdown]
 # ## Beyond the paper: the whole spectrum

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lib import hessian
-from lib.runs import Measurement, Run, course, records
+from lib.runs import Measurement, Run, course, flatness, records
 from lib.sweep import measure, rounds, sweep
 from lib.training import fitting
 from lib.training.loop import Loop
@@ -29,6 +29,8 @@ def measured(runs, store, **options):
 def test_the_values_are_those_of_the_networks_on_the_way(tmp_path):
     (row,) = measured([RUN], tmp_path, every=3).to_dict("records")
     assert row["status"] == "done" and row["epoch"] == [0, 3, 4]
+    assert {name: row[name] for name in RUN.as_dict()} == RUN.as_dict()  # no value has the name of a field
+    assert len(row["sample_loss"]) == 3
     engine = Stack([RUN], CPU)
     for epoch in range(4):
         if epoch in row["epoch"]:
@@ -89,3 +91,19 @@ def test_what_is_not_finite_has_no_point_and_tangent_models_are_refused():
     assert course.course(model, 0, engine.data, engine.run) is None and course.table([]) == {}
     with pytest.raises(ValueError, match="tangent model does not change"):
         course.course(model, 0, engine.data, RUN.but(linearize="tangent"))
+
+
+def test_the_gradient_of_batches_is_the_mean_norm_over_draws():
+    engine = Stack([RUN], CPU)
+    model = engine.network(0)
+    point = course.course(model, 0, engine.data, RUN, samples=20, batch=8)
+    x, y = engine.data.balanced(20)
+    norms = []
+    for i in flatness.draw_batches(len(x), 8, course.DRAWS, RUN.seed):
+        gradient = torch.autograd.grad(torch.nn.functional.cross_entropy(model(x[i]), y[i]), list(model.parameters()))
+        norms.append(torch.cat([g.flatten() for g in gradient]).norm().item())
+    assert point["batch_gradient"] == pytest.approx(sum(norms) / len(norms), rel=1e-5)
+    assert point["batch_gradient"] > point["gradient"]  # as norms are convex
+    assert "batch_gradient" not in course.course(model, 0, engine.data, RUN, samples=20)
+    with pytest.raises(ValueError, match="batch = -1: must be a number of samples, or 0"):
+        course.course(model, 0, engine.data, RUN, batch=-1)

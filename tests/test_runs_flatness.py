@@ -90,7 +90,7 @@ def test_what_is_drawn_comes_with_its_number_and_error(trained):
             True,
         )
     norms = []
-    for index in flatness._batches(20, 4, 3, RUN.seed):
+    for index in flatness.draw_batches(20, 4, 3, RUN.seed):
         loss = (model(x[index]) - nn.functional.one_hot(y[index], 10)).square().sum(1).mean()
         norms.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))]).norm())
     assert measured["batch_gradient"] == pytest.approx(torch.stack(norms).mean().item())
@@ -142,7 +142,7 @@ def test_the_gradient_of_batches_is_the_mean_of_its_norm(trained, monkeypatch):
     """Given batches that are the whole set in another order, then its norm is that of the whole."""
     model, batches = trained
     orders = iter([torch.randperm(20), torch.arange(20).flip(0)])
-    monkeypatch.setattr(flatness, "_batches", lambda n, batch, draws, seed: list(orders) or [torch.arange(n)])
+    monkeypatch.setattr(flatness, "draw_batches", lambda n, batch, draws, seed: list(orders) or [torch.arange(n)])
     measured = flatness.flatness(None, model, batches, RUN, samples=20, batch=20, draws=2)
     x, y = batches.balanced(20)
     loss = (model(x) - nn.functional.one_hot(y, 10)).square().sum(1).mean()

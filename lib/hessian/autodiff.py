@@ -1,10 +1,12 @@
 """Per-sample Hessians of any module without coupling between samples, exact, by forward over reverse mode.
 
 Where that gives no Hessian, reverse over reverse mode is taken: recurrent layers in float32 have no forward mode, and
-what `no_grad` holds back from the reverse mode passes the forward one. It costs about as much.
+what `no_grad` holds back from the reverse mode passes the forward one. The mean Hessian is applied by a recorded
+gradient (`recorded`) where that gives the same.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable
 
 import torch
@@ -14,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from lib.core import interruption, losses
 from lib.core.seeds import generator
+from lib.hessian.recorded import Recorded
 from lib.hessian.samples import Batches, Samples, arguments, leaves, mapped
 
 
@@ -45,11 +48,11 @@ class General:
     H_i u_i is vmapped over as many samples as `memory` holds vectors of parameters for; the mean Hessian needs none.
     loss: a name of `lib.core.losses`, or a function of (outputs, targets) that gives a loss for each sample. data: what
     the model takes and what the loss compares with.
-    frozen: whether parameters that require no gradient count. reverse: reverse over reverse mode. vmapped: else H_i u_i
-    is a loop over samples. rooted: whether `jacobian` is there, which needs a root of the loss' Hessian.
+    frozen: whether parameters that require no gradient count. reverse: reverse over reverse mode. recorded: what
+    applies the mean Hessian, if not that. rooted: whether `jacobian` is there, which needs a root of the loss' Hessian.
     """
 
-    reverse, vmapped = False, True
+    reverse, recorded = False, None
 
     def __init__(
         self,
@@ -66,7 +69,7 @@ class General:
         self.model, self.loss, self.data, self.outputs = model, loss, data, outputs
         like = next(iter(self.weights.values()))
         self.n, self.device, self.dtype, self.rooted = data.n, like.device, like.dtype, not callable(loss)
-        self.size = sum(p.numel() for p in self.weights.values())
+        self.size, self.memory = sum(p.numel() for p in self.weights.values()), memory
         # Measured on convolutions: about eight copies of the parameters, and activations of a hundred inputs.
         sample = 100 * sum(t[0].numel() * t.element_size() for t in leaves(data.first(1)[0]))
         self.batch = max(1, memory // (2 * sample))
@@ -97,7 +100,7 @@ class General:
         """Σ H_i v over the samples of x, flat."""
 
         def gradient(weights):
-            return torch.func.grad(lambda w: self._losses(self._output(w, x), y).sum())(weights)
+            return torch.func.grad(lambda w: self._at(w, x, y).sum())(weights)
 
         if self.reverse:
             tangent = torch.func.vjp(gradient, self.weights)[1](self._named(v))[0]
@@ -111,24 +114,38 @@ class General:
             yield batch
 
     def _hessian(self, v):
+        if self.recorded:
+            return self.recorded.product(v).div_(self.n)
         return sum(self._product(x, y, v) for x, y in self._batches(self.batch)).div_(self.n)
 
     def _each(self, x, y, v, times):
         """H_i^times v of every sample of x, one row each."""
         n = len(leaves(x)[0])
 
-        def one(x, y, u):
-            return self._product(*mapped(lambda t: t[None], (x, y)), u)
-
         def looped(x, y, u):
-            return torch.stack([one(*mapped(lambda t: t[i], (x, y)), u[i]) for i in range(n)])  # noqa: B023
+            return torch.stack([self._one(*mapped(lambda t: t[i], (x, y)), u[i]) for i in range(n)])  # noqa: B023
 
-        apply = torch.func.vmap(one, randomness="error") if self.vmapped else looped
+        apply = torch.func.vmap(self._one, randomness="error") if self.vmapped else looped
         u = v.expand(n, -1)
         for _ in range(times):
             interruption.check()
             u = apply(x, y, u)
         return u
+
+    def _one(self, x, y, u):
+        return self._product(*mapped(lambda t: t[None], (x, y)), u)
+
+    @functools.cached_property
+    def vmapped(self):
+        """Whether the H_i can be applied by vmap, in which some layers, such as recurrent ones, fail: else one by
+        one."""
+        x, y = self.data.first(2)
+        ones = torch.ones(len(leaves(x)[0]), self.size, dtype=self.dtype, device=self.device)
+        try:
+            torch.func.vmap(self._one, randomness="error")(x, y, ones)
+        except RuntimeError:
+            return False
+        return True
 
     def polynomial(self, v, coefficients):
         """mean_i Σ_k c_k H_i^k v."""
@@ -161,13 +178,21 @@ class General:
         # The root of the precision: products of H agree to a small multiple of it.
         return bool((square - other).abs() <= 3 * torch.finfo(self.dtype).eps ** 0.5 * square)
 
-    def each_is_vmapped(self):
-        """Whether the H_i of one chunk can be applied by vmap, in which some layers, such as recurrent ones, fail."""
+    def record(self):
+        """Take a recorded gradient for the mean Hessian, where that has the same products at the first samples."""
         try:
-            self._each(*self.data.first(self.chunk), torch.ones(self.size, dtype=self.dtype, device=self.device), 1)
+            recorded = Recorded(self.weights, self._at, self.data, memory=self.memory / 2)
+            x, y = self.data.first(2)
+            v = torch.randn(self.size, dtype=torch.float32, generator=generator(0, "recorded"))
+            v = v.to(self.device, self.dtype)
+            one, other = recorded.derivative(recorded.gradient(x, y), v), self._product(x, y, v)
         except RuntimeError:
-            return False
-        return True
+            return
+        if (one - other).norm() <= 3 * torch.finfo(self.dtype).eps ** 0.5 * other.norm():
+            self.recorded = recorded
+
+    def _at(self, weights, x, y):
+        return self._losses(self._output(weights, x), y)
 
     def _curvature(self, x, y):
         return losses.Curvature(self.loss, self._output(self.weights, x), y)
@@ -214,7 +239,7 @@ class General:
 
         def parts():
             for x, y in self._batches(self.batch):
-                function = lambda w, x=x, y=y: self._losses(self._output(w, x), y)  # noqa: E731
+                function = lambda w, x=x, y=y: self._at(w, x, y)  # noqa: E731
                 yield function, self._along(function, v)[1]
 
         return self._summed(parts()).div_(self.n)

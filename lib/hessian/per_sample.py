@@ -86,7 +86,7 @@ def _differentiated(data, memory):
         data.reverse = probe.reverse
         try:
             if probe.is_symmetric() and (data.rooted or _loss_is_symmetric(data, outputs, y)):
-                data.vmapped = probe.each_is_vmapped() and (data.rooted or data.each_is_vmapped())
+                data.record()
                 return data
             error = None
         except RuntimeError as failure:  # NotImplementedError is one

@@ -43,7 +43,7 @@ def flatness(
     """
     x, y = batches.balanced(samples)
     result = {"samples": len(x), **_descent(after, run.loss, x, y)}
-    norms = [_descent(after, run.loss, x[i], y[i])["gradient"] for i in _batches(len(x), batch, draws, run.seed)]
+    norms = [_descent(after, run.loss, x[i], y[i])["gradient"] for i in draw_batches(len(x), batch, draws, run.seed)]
     result |= {"batch_draws": draws, "batch_gradient": statistics.fmean(norms), "batch_gradient_error": _error(norms)}
     eigen = hessian.moments(after, run.loss, x, y, MOMENTS)
     eigen["stability"] = bound = hessian.stability(after, run.loss, x, y, eta=run.lr, rho=run.rho)
@@ -103,7 +103,7 @@ def batch_moment(
         raise ValueError(f"batch = {batch!r}, draws = {draws!r}: both must be 1 or more")
     whole = mean_hessian(hessian.sample_hessians(model, loss, x, y))
     parts = [
-        mean_hessian(hessian.sample_hessians(model, loss, x[i], y[i])) for i in _batches(len(x), batch, draws, seed)
+        mean_hessian(hessian.sample_hessians(model, loss, x[i], y[i])) for i in draw_batches(len(x), batch, draws, seed)
     ]
     powers = [part**k for part in parts]
     result = lanczos((1 / draws) * sum(powers[1:], powers[0]) - whole**k)
@@ -118,7 +118,7 @@ def _error(draws: list[float]) -> float | None:
     return statistics.stdev(draws) / math.sqrt(len(draws)) if len(draws) > 1 else None
 
 
-def _batches(n: int, batch: int, draws: int, seed: int) -> list[torch.Tensor]:
+def draw_batches(n: int, batch: int, draws: int, seed: int) -> list[torch.Tensor]:
     """The indices of `draws` batches, drawn with replacement from n samples."""
     return [torch.randint(n, (batch,), generator=generator(seed, "batches", draw)) for draw in range(draws)]
 

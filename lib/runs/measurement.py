@@ -27,7 +27,8 @@ from lib.runs.run import Run
 _TAKEN = (flatness.flatness, flatness.landscape, laziness.laziness, features.features, course.course, ascent.ascent)
 KINDS: dict[str, Callable] = {kind.__name__: kind for kind in _TAKEN}
 DURING = ("course",)
-RECIPES = {"flatness": 2}  # of the kinds that came to measure something else under the same options; all others have 1
+# Of the kinds that came to measure something else, or by other names, under the same options; all others have 1.
+RECIPES = {"flatness": 2, "course": 2}
 
 
 @dataclass(frozen=True)

@@ -29,4 +29,9 @@ CAPTIONS = {
         "axis. Points are the nodes of the estimate, lines its smoothing.",
         ("2ab-flatter",),
     ),
+    "fig02e": Caption(
+        "Sharpness a and non-uniformity s₂ of single samples over the epochs of SGD and SAM: the mean over seeds, "
+        "shaded from the smallest to the largest. Dashed: their edges of stability, and the bound of (7) on SGD's s₂.",
+        ("2-course", "2-edge"),
+    ),
 }

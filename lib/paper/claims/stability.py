@@ -97,6 +97,23 @@ CLAIMS = {
         paper="align",
         **_FLAT,
     ),
+    "2-course": Claim(
+        "Section 4",
+        "SAM is less sharp than SGD not only where it ends",
+        kind="direction",
+        sign=-1,
+        condition="log₁₀ of a over SGD's, the mean over the second half of the epochs, below 0",
+        paper="lower",
+        margin=0.05,
+        experiments=("mnist_course",),
+        deviation="hidden layers 300 and 100 instead of 3,000 and 1,000",
+    ),
+    "2-edge": Claim(
+        "beyond the paper",
+        "How near do SGD and SAM come to their edges of stability while they train?",
+        kind="question",
+        experiments=("mnist_course",),
+    ),
     "2-zero-loss": Claim(
         "Section 4",
         "All networks are trained to near zero loss",

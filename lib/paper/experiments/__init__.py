@@ -54,7 +54,7 @@ from lib.paper.experiments.perturbation import (
 )
 from lib.paper.experiments.regression import student_teacher
 from lib.paper.experiments.sparsity import budgets, cifar_sparse, mnist_sparse, mnist_structured
-from lib.paper.experiments.stability import mnist_flatness
+from lib.paper.experiments.stability import mnist_course, mnist_flatness
 from lib.paper.experiments.stages import objectives, radius_schedules, switching, unnormalized
 from lib.paper.experiments.width import (
     cifar_resnet,
@@ -91,6 +91,7 @@ EXPERIMENTS: dict[str, Callable[[str], list[Run] | list[Measurement]]] = {
         cifar_vit_twice,
         imagenet_resnet50,
         mnist_flatness,
+        mnist_course,
         vgg_linearization,
         vgg_learning_rate,
         vgg_rates,

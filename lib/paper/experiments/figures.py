@@ -48,6 +48,7 @@ FIGURES: dict[str, dict[str, tuple[Grid, ...]]] = {
         "fig02ab": (_landscapes,),
         "fig02c": (_hessians,),
         "fig02d": (_hessians,),
+        "fig02e": (e.mnist_course,),
     },
     "03_width": {
         "fig03a": _MLP,
