@@ -127,6 +127,9 @@ def test_torchrun_takes_no_cluster_beside_it(monkeypatch, capsys):
     monkeypatch.setenv("RANK", "0")
     assert command.main(["mnist_mlp", "--dask", "tcp://localhost:1"]) == 1
     assert "leave out --dask and --slurm" in capsys.readouterr().err
+    monkeypatch.setenv("RANK", "1")  # of the processes one prints the plan
+    assert command.main(["mnist_mlp", "--plan"]) == 0
+    assert not capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("runs", "plain"), [([SAM, BASE], False), ([SAM], True)])

@@ -56,6 +56,10 @@ def main(arguments: list[str] | None = None, *, spent: float = 0.0) -> int:
         else:
             grids = figures.grids(given.preset)
         together = _where(list(dict.fromkeys(what for grid in grids.values() for what in grid)), given.where)
+        if torchrun.follows():
+            if not given.plan:
+                torchrun.follow(groups.choose_device(given.device))
+            return 0
         if given.plan:
             kept = set(together)
             grids = {name: [what for what in grid if what in kept] for name, grid in grids.items()}
@@ -64,9 +68,6 @@ def main(arguments: list[str] | None = None, *, spent: float = 0.0) -> int:
             _print_plan(given.preset, grids, groups.choose_device(given.device), given.store)
             for name in (name for name in items if name in grids):
                 print(f"{name} adds {items[name].adds}")
-            return 0
-        if torchrun.follows():
-            torchrun.follow(groups.choose_device(given.device))
             return 0
         with _connect(given) as cluster:
             if cluster:
