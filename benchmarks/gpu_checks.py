@@ -126,19 +126,21 @@ def correction_error(device: torch.device, filters: int) -> dict:
 
 def _correction(net: nn.Module, x, y, rho: float, bf16: bool = False) -> torch.Tensor:
     parameters = list(net.parameters())
-
-    def gradient():
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
-            output = net(x)
-        loss = nn.functional.cross_entropy(output.to(parameters[0].dtype), y)
-        return torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
-
-    before = gradient()
+    before = gradient(net, x, y, bf16)
     flat = torch.nn.utils.parameters_to_vector(parameters).detach()
     nn.utils.vector_to_parameters(flat + rho * before / before.norm(), parameters)
-    after = gradient()
+    after = gradient(net, x, y, bf16)
     nn.utils.vector_to_parameters(flat, parameters)
     return after - before
+
+
+def gradient(net: nn.Module, x, y, bf16: bool = False) -> torch.Tensor:
+    """That of the cross-entropy in all parameters; bf16: by autocast, which keeps no weight that it has cast."""
+    parameters = list(net.parameters())
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
+        output = net(x)
+    loss = nn.functional.cross_entropy(output.to(parameters[0].dtype), y)
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
 
 
 # ---------------------------------------------------------------------------------------------- rates

@@ -224,6 +224,7 @@ INVALID = [
     ("optimizer", "adam", "sgd, sam"),
     ("schedule", "cosin", "constant, inverse, step, three_steps, cosine, warmup_cosine"),
     ("precision", "float16", "float32, float64"),
+    ("precision", "bf16", "float32, float64"),
     ("recipe", 2, "one of 1"),
     ("width", "1", "a finite number"),
     ("width", math.nan, "a finite number"),

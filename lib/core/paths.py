@@ -55,6 +55,11 @@ def address(name: str) -> str | None:
     return os.environ.get(f"SAM_{name.upper()}") or None
 
 
+def torchrun_rank() -> int | None:
+    """The number of this process among those that torchrun has started; None for any other process."""
+    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
+
+
 def gallery(preset: str, changed: bool = False) -> Path:
     """The folder of a preset's figures and claims; of an experiment that changes what the preset trains, another."""
     return figures() / (f"{preset}-changed" if changed else preset)

@@ -17,11 +17,10 @@ from dataclasses import dataclass, fields
 from lib import data, models
 from lib.core import losses
 from lib.models import linearize, masking, pruning, resnet
-from lib.runs import climbing, compatible
+from lib.runs import climbing, compatible, precision
 
 OPTIMIZERS = ("sgd", "sam")
 SCHEDULES = ("constant", "inverse", "step", "three_steps", "cosine", "warmup_cosine")
-PRECISIONS = ("float32", "float64")
 UNRECORDED = ("missing", "failed")  # statuses, in tables, of runs that have no record
 
 
@@ -48,7 +47,7 @@ class Run:
         first that the run's seed trains on.
     strict_threshold: keep only the weights whose score is above the one of rank ⌊sparsity · n⌋ from below, which
         removes one more than that, also at sparsity 0; else round((1 − sparsity) · n) are kept.
-    precision: in which weights and arithmetic are kept.
+    precision: in which weights and arithmetic are kept, "float32" or "float64" (`lib.runs.precision`).
     standardize: whether inputs in [0, 1] are standardized by channel.
     initialization: "default", that of each model, or "lecun", LeCun normal weights and biases 0 (`lib.models.build`).
     parts: into how many parts SAM splits a batch; each climbs by its own gradient, and the gradients at these points
@@ -134,6 +133,7 @@ class Run:
             raise ValueError(f"digest = {self.digest!r}: is of image folders; leave it empty for {self.dataset!r}")
         for name, allowed in _CHOICES.items():
             _one_of(name, getattr(self, name), allowed)
+        precision.check(self.precision, self.rho)
         for name, least in _LEAST.items():
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name} = {getattr(self, name)!r}: must be {least} or more")
@@ -211,7 +211,6 @@ _CHOICES = {
     "loss": losses.NAMES,
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
-    "precision": PRECISIONS,
     "pruner": masking.PRUNERS,
     "norm": resnet.NORMS,
     "linearize": linearize.FORMS,

@@ -1,6 +1,7 @@
 """The command `python -m lib.sweep EXPERIMENT --preset P`: train a grid, or with --plan say what it would take."""
 
 import argparse
+import contextlib
 import functools
 import os
 import sys
@@ -17,7 +18,7 @@ from lib.core.conditions import Condition
 from lib.paper import experiments
 from lib.paper.experiments import figures
 from lib.runs import Measurement, Run, records
-from lib.sweep import clusters, groups
+from lib.sweep import clusters, groups, torchrun
 from lib.sweep.grid import measure, parse_seconds, sweep
 from lib.sweep.planning import run_of, summary
 
@@ -55,6 +56,10 @@ def main(arguments: list[str] | None = None, *, spent: float = 0.0) -> int:
         else:
             grids = figures.grids(given.preset)
         together = _where(list(dict.fromkeys(what for grid in grids.values() for what in grid)), given.where)
+        if torchrun.follows():
+            if not given.plan:
+                torchrun.follow(groups.choose_device(given.device))
+            return 0
         if given.plan:
             kept = set(together)
             grids = {name: [what for what in grid if what in kept] for name, grid in grids.items()}
@@ -64,7 +69,7 @@ def main(arguments: list[str] | None = None, *, spent: float = 0.0) -> int:
             for name in (name for name in items if name in grids):
                 print(f"{name} adds {items[name].adds}")
             return 0
-        with clusters.connect(given.dask, given.slurm) as cluster:
+        with _connect(given) as cluster:
             if cluster:
                 print(cluster.description, file=sys.stderr, flush=True)
             made = _train(grids.values() if in_order else [together], set(together), given, spent, cluster)
@@ -80,13 +85,23 @@ def main(arguments: list[str] | None = None, *, spent: float = 0.0) -> int:
     return 1 if "failed" in counts else 0
 
 
+def _connect(given) -> contextlib.AbstractContextManager[clusters.Cluster | None]:
+    """What trains, where it is not this machine alone as ever."""
+    if not torchrun.launched():
+        return clusters.connect(given.dask, given.slurm)
+    if given.dask or given.slurm:
+        raise ValueError("torchrun trains with the processes that it has started: leave out --dask and --slurm")
+    return torchrun.lead(groups.choose_device(given.device))
+
+
 def _train(
     grids: Iterable[Sequence[Run | Measurement]], kept: set, given, spent: float, cluster: clusters.Cluster | None
 ) -> list[pandas.DataFrame]:
     """Train the kept runs of one grid after the other, as long as the budget lasts, of which some seconds are spent;
     give keys and statuses."""
     deadline = None if given.budget is None else time.monotonic() + parse_seconds(given.budget) - spent
-    where = {"device": given.device or (cluster and cluster.device), "executor": cluster and cluster.executor}
+    device = None if torchrun.launched() else given.device  # one of several GPUs is that of this process
+    where = {"device": device or (cluster and cluster.device), "executor": cluster and cluster.executor}
     made = []
     for grid in grids:
         for kind, call in ((Run, sweep), (Measurement, measure)):

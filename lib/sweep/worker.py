@@ -37,6 +37,7 @@ def work(
     deadline: float | None,
     parent: int | None = None,
     tick: Callable[[], None] = lambda: None,
+    engine: Callable | None = None,
 ) -> str:
     """Train and measure one group and file its records: "done"; or "busy", as another process is at it, or "stopped"
     in time.
@@ -48,6 +49,7 @@ def work(
         that is under way then is given up; the weights that it needs stay.
     parent: stop also once the process of this number is no longer this one's parent.
     tick: called before each epoch.
+    engine: in place of the one that `engines.engine` chooses.
 
     Raises StoreError, DataUnavailable.
     """
@@ -58,7 +60,7 @@ def work(
     except interruption.Interrupted:
         return STOPPED
     if not trusted:
-        outcomes = [work(member, device, deadline, parent, tick) for member in group.members()]
+        outcomes = [work(member, device, deadline, parent, tick, engine) for member in group.members()]
         group.clear()
         return _worst(outcomes)
     here, too_large = group.file("here"), False
@@ -78,7 +80,7 @@ def work(
                 with records.writing(group.folder):
                     here.touch()
             if group.missing():
-                trained, weights = _fit(group, device, deadline, parent, tick)
+                trained, weights = _fit(group, device, deadline, parent, tick, engine)
                 for record in trained:
                     if groups.wanting(group.store, Run.of_record(record)):
                         records.write(group.store, record)
@@ -116,20 +118,21 @@ def _worst(outcomes: list[str]) -> str:
     return next((outcome for outcome in (STOPPED, BUSY) if outcome in outcomes), DONE)
 
 
-def work_elsewhere(group: Group, device: torch.device, deadline: float | None) -> str:
+def work_elsewhere(group: Group, device: torch.device, deadline: float | None, engine: Callable | None = None) -> str:
     """`work` in a process that may be on any machine, which errors then name."""
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device = {str(device)!r}: torch sees no GPU on {platform.node()}; take 'cpu'")
     try:
-        return work(group, device, deadline)
+        return work(group, device, deadline, engine=engine)
     except (DataUnavailable, records.StoreError) as error:
         raise type(error)(f"on {platform.node()}: {error}") from error
 
 
-def _fit(group: Group, device: torch.device, deadline, parent, tick) -> tuple[list[dict], dict[Run, dict]]:
+def _fit(group: Group, device: torch.device, deadline, parent, tick, chosen) -> tuple[list[dict], dict[Run, dict]]:
     """The records, and the weights of what is to be measured."""
     with interruption.stopping(lambda: is_past(deadline)):
         expected = epoch_seconds(group, device) if deadline is not None else 0.0
+    expected /= chosen.processes() if hasattr(chosen, "processes") else 1
     if is_past(deadline, SPARE * expected):
         raise fitting.Stopped
 
@@ -140,7 +143,7 @@ def _fit(group: Group, device: torch.device, deadline, parent, tick) -> tuple[li
         return (parent is not None and os.getppid() != parent) or is_past(deadline, SPARE * (last or expected))
 
     with ambient.exactly(device):
-        engine = engines.engine(group.runs, device, plain=group.plain)
+        engine = (chosen or engines.engine)(group.runs, device, plain=group.plain)
         group.register()
         watch = Watch(group)
         trained = fitting.fit(engine, checkpoint=group.file("pt"), stop=stop, watch=watch if watch.seen else None)

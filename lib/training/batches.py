@@ -4,7 +4,7 @@ Data that fit are standardized once, or padded once and augmented a batch at a t
 decoded as they are needed (`StreamedBatches`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ from lib.models import linearize, masking, pruning
 from lib.runs import Run, compatible
 
 EVALUATION_BATCH = 2000
+Share = Callable[[torch.Tensor], torch.Tensor]  # of a batch, or of its indices, those that one process has
 
 
 class Batches:
@@ -103,8 +104,9 @@ class Batches:
         y = self.train[1].cpu()
         return torch.cat([(y == label).nonzero().flatten()[: count // self.classes] for label in range(self.classes)])
 
-    def epoch(self, seed: int, epoch: int, first: int = 0):
-        """Yield the batches (x, y) of an epoch from number `first`, in the order, and augmented, as `seed` has them."""
+    def epoch(self, seed: int, epoch: int, first: int = 0, share: Share = lambda batch: batch):
+        """Yield the batches (x, y) of an epoch from number `first`, in the order, and augmented, as `seed` has them; of
+        each the share."""
         order = self.order(seed, epoch)
         if self.augmented:
             draws = augment.draw(self.n, generator(seed, "augmentation", epoch))
@@ -116,7 +118,7 @@ class Batches:
                 x = self._place(augment.apply(self.padded, index, offsets[batch], flips[batch]))
             else:
                 x = self.train[0][index]
-            yield x, self.train[1][index]
+            yield share(x), share(self.train[1][index])
 
     def before(self, seed: int, epoch: int) -> tuple[torch.Tensor, torch.Tensor] | None:
         """The last batch of the epoch before, None before the first."""
@@ -126,12 +128,13 @@ class Batches:
         """The permutation of the training samples in which `seed` sees them in `epoch`."""
         return torch.randperm(self.n, generator=generator(seed, "order", epoch)).to(self.device)
 
-    def chunks(self, split: str):
-        """Yield the samples of a split as they are evaluated: in order, not augmented."""
+    def chunks(self, split: str, part: tuple[int, int] = (0, 1)):
+        """Yield the samples of a split as they are evaluated: in order, not augmented. part: number and count of the
+        consecutive parts of the split, of which one is asked for."""
         x, y = getattr(self, split)
-        for start in range(0, len(y), EVALUATION_BATCH):
-            part = slice(start, start + EVALUATION_BATCH)
-            yield (self._place(self._raw[part]) if x is None else x[part]), y[part]
+        for chunk in _within(len(y), *part).split(EVALUATION_BATCH):
+            chunk = slice(int(chunk[0]), int(chunk[-1]) + 1)
+            yield (self._place(self._raw[chunk]) if x is None else x[chunk]), y[chunk]
 
 
 class StreamedBatches(Batches):
@@ -152,19 +155,24 @@ class StreamedBatches(Batches):
     def _evaluated(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return next(self._stream("train", [index])), self.train[1][index.to(self.device)]
 
-    def epoch(self, seed: int, epoch: int, first: int = 0):
-        batches = self.order(seed, epoch).split(self.run.batch_size)[first:]
+    def epoch(self, seed: int, epoch: int, first: int = 0, share: Share = lambda batch: batch):
+        batches = [share(index) for index in self.order(seed, epoch).split(self.run.batch_size)[first:]]
         images = self._stream("train", batches, seed=seed, epoch=epoch)
         yield from zip(images, (self.train[1][index] for index in batches), strict=True)
 
-    def chunks(self, split: str):
+    def chunks(self, split: str, part: tuple[int, int] = (0, 1)):
         y = getattr(self, split)[1]
         # As many as to train on: EVALUATION_BATCH images of this size, with their activations, fill most GPUs.
         start = self.held_out.start if split == "validation" else 0
-        batches = torch.arange(start, start + len(y)).split(self.run.batch_size)
-        images = self._stream("test" if split == "test" else "train", batches)
-        yield from zip(images, y.split(self.run.batch_size), strict=True)
+        batches = _within(len(y), *part).split(self.run.batch_size)
+        images = self._stream("test" if split == "test" else "train", [start + index for index in batches])
+        yield from zip(images, (y[index.to(self.device)] for index in batches), strict=True)
 
     def _stream(self, split: str, batches: Sequence[torch.Tensor], **drawn: int):
         for x in streaming.stream(self.images[split], batches, self.device, processes=self.processes, **drawn):
             yield self._place(x)
+
+
+def _within(n: int, part: int, count: int) -> torch.Tensor:
+    """The indices of the consecutive part number `part` of `count` of n samples."""
+    return torch.arange(n * part // count, n * (part + 1) // count)

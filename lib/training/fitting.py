@@ -138,6 +138,7 @@ def _record(
             "data": engine.data.digest,
             **meaning.meaning(run),
             "engine": engine.name,
+            **({"processes": engine.processes()} if hasattr(engine, "processes") else {}),
             "group": len(engine.runs),
             "company": [run.key for run in engine.runs],
             "seconds": round(seconds / len(engine.runs), 3),

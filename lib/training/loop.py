@@ -64,13 +64,17 @@ class Loop:
 
     def epoch(self, epoch: int) -> list[tuple[float, float | None]]:
         """Train one epoch; for each run the mean loss and the accuracy at w."""
+        self.train(epoch)
+        regression = self.data.train[1].is_floating_point()
+        return [(self.total.item() / self.data.n, None if regression else self.hits.item() / self.data.n)]
+
+    def train(self, epoch: int) -> None:
+        """Take the steps of an epoch; `total` and `hits` are then its sums of losses and of hits at w."""
         self.model.train()
         self.total.zero_()
         self.hits.zero_()
         for i, (x, y) in enumerate(self.batches(epoch)):
             self.step(epoch * self.data.steps_per_epoch + i, x, y)
-        regression = self.data.train[1].is_floating_point()
-        return [(self.total.item() / self.data.n, None if regression else self.hits.item() / self.data.n)]
 
     def batches(self, epoch: int):
         """Yield the batches of an epoch."""
@@ -139,12 +143,7 @@ class Loop:
         def closure():
             nonlocal first
             self.optimizer.zero_grad()
-            output = self.model(x)
-            loss = self._loss(output, y)
-            loss.backward()
-            if self.run.decay_in_ascent:
-                for p in (p for p in self.parameters if p.grad is not None):
-                    p.grad.add_(p.detach(), alpha=self.run.weight_decay)
+            output, loss = self._differentiate(x, y)
             self._mask_gradients()
             if first:
                 first = False
@@ -152,6 +151,16 @@ class Loop:
             return loss
 
         return closure
+
+    def _differentiate(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The output and the mean loss of these samples, whose gradient, with the decay, is left in the parameters."""
+        output = self.model(x)
+        loss = self._loss(output, y)
+        loss.backward()
+        if self.run.decay_in_ascent:
+            for p in (p for p in self.parameters if p.grad is not None):
+                p.grad.add_(p.detach(), alpha=self.run.weight_decay)
+        return output, loss
 
     def _loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return losses.per_sample(self.run.loss, output, self.data.loss_target(y)).mean()
@@ -164,14 +173,17 @@ class Loop:
     @torch.no_grad()
     def evaluate(self, split: str) -> list[dict]:
         """Loss and accuracies over a whole split, in evaluation mode."""
+        return [summary(*self._evaluated(self.data.chunks(split)))]
+
+    def _evaluated(self, chunks) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The loss of each sample and whether it is classified rightly, None for regression."""
         self.model.eval()
-        values, hits, labels = [], [], False
-        for x, y in self.data.chunks(split):
+        values, hits = [], []
+        for x, y in chunks:
             output = self.model(x)
             values.append(losses.per_sample(self.run.loss, output, self.data.loss_target(y)).double())
-            labels = not y.is_floating_point()
-            hits += [(output.argmax(1) == y).double()] if labels else []
-        return [summary(torch.cat(values), torch.cat(hits) if labels else None)]
+            hits += [] if y.is_floating_point() else [(output.argmax(1) == y).double()]
+        return torch.cat(values), torch.cat(hits) if hits else None
 
     def network(self, member: int) -> nn.Module:
         """The run's network as it is now."""
