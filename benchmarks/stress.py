@@ -1,11 +1,12 @@
 """A store under attack: `python -m benchmarks.stress` kills sweeps at random moments, and counts what is lost.
 
-Two writers at a time train, and measure on, one small grid in one store, first a random part of it. One in two has a
-pool of workers; the other trains in its own process. Again and again a parent, a worker or a whole writer with all its
-processes is killed with SIGKILL after a random time. One in ten writers has a limit on the size of files
-(RLIMIT_FSIZE), which refuses to write as a full disk does. --folder puts the stores on a small file system of your
-choice, such as a tmpfs, which is then really filled now and then. Whenever the grid is complete, and in the end, its
-records are compared with those of an undisturbed sweep. The counts are written to stress.json beside this file.
+Two writers at a time train, and measure on, one small grid in one store, first a random part of it: one in its own
+process, with a checkpoint after every epoch, one with a pool of workers. Again and again one of them is killed with
+SIGKILL after a random time, of the other a worker that trains, the parent, or all of its processes. One in ten writers
+has a limit on the size of files (RLIMIT_FSIZE), which refuses to write as a full disk does. --folder puts the stores on
+a small file system of your choice, such as a tmpfs, which is then really filled now and then. Whenever the grid is
+complete, and in the end, its records are compared with those of an undisturbed sweep. The counts are written to
+stress.json beside this file.
 """
 
 import argparse
@@ -37,7 +38,7 @@ ROUNDED = "trained one by one, agreeing up to rounding"
 
 
 def grid() -> list[Run]:
-    base = Run(dataset="digits", width=0.05, epochs=20, n_train=512, batch_size=16, momentum=0.9)
+    base = Run(dataset="digits", width=0.05, epochs=40, n_train=512, batch_size=16, momentum=0.9)
     sam = base.but(optimizer="sam", rho=0.05)
     return [run.but(seed=seed) for run in (base, sam, sam.but(rho=0.1)) for seed in range(4)]
 
@@ -46,26 +47,25 @@ def measurements() -> list[Measurement]:
     return [Measurement(run, "flatness", SMALL) for run in grid()[:4]]
 
 
-def work(store: Path, seed: int | None = None, full: bool = False) -> None:
-    """What each of the writers does that are killed; without a seed, all at once and undisturbed."""
+def work(store: Path, alone: bool = True, seed: int | None = None, full: bool = False) -> None:
+    """What each of the writers does that are killed; without a seed, all of the grid at once."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     if full:
         resource.setrlimit(resource.RLIMIT_FSIZE, (TINY, resource.RLIM_INFINITY))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    os.environ["LOKY_MAX_CPU_COUNT"] = "1" if alone else "2"
+    fitting.CHECKPOINT_SECONDS = -1.0
     measure(measurements(), store=store, device="cpu", progress=False)
     if seed is not None:
-        dice = random.Random(seed)
-        if dice.random() < 0.5:  # train in this process, with a checkpoint after every epoch
-            os.environ["LOKY_MAX_CPU_COUNT"] = "1"
-            fitting.CHECKPOINT_SECONDS = -1.0
-        sweep(dice.sample(grid(), 3), within=grid(), store=store, device="cpu", progress=False)
+        part = random.Random(seed).sample(grid(), 3)
+        sweep(part, within=grid(), store=store, device="cpu", progress=False)
     sweep(grid(), store=store, device="cpu", progress=False)
 
 
 def start(*call) -> multiprocessing.Process:
     """`work` in a process that is forked from a server which has imported all of it."""
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["benchmarks.stress"])
+    server.set_forkserver_preload(["benchmarks.retrain"])
     writer = server.Process(target=work, args=call)
     writer.start()
     return writer
@@ -109,27 +109,42 @@ def attack(
             if writer is None or writer.exitcode is not None:
                 full = dice.random() < 0.1
                 count["full disks"] += full
-                writers[i] = start(store, dice.randrange(10**6), full)
+                writers[i] = start(store, i == 0, dice.randrange(10**6), full)
         if small and dice.random() < 0.2:
             count["full disks"] += 1
             fill(ballast)
         time.sleep(dice.uniform(0.1, longest))
         ballast.unlink(missing_ok=True)
-        alive = [processes(writer.pid) for writer in writers if writer.exitcode is None]
-        seen |= {pid for family in alive for pid in family}
-        if alive:
-            family = max(alive, key=lambda family: (len(family) > 1, dice.random()))  # one with workers, if there is
-            parent, *workers = family
-            chance = dice.random()
-            name, victims = ("parents killed", [parent]) if chance < 0.2 or not workers else ("groups killed", family)
-            if workers and chance > 0.3:
-                name, victims = "workers killed", [dice.choice(workers)]
-            for victim in victims:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(victim, signal.SIGKILL)
-            count[name] += 1
+        families = [processes(writer.pid) if writer.exitcode is None else [] for writer in writers]
+        seen |= {pid for family in families for pid in family}
+        name, victims = choose(families, store, dice)
+        for victim in victims:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+        count[name] += bool(victims)
     end(writers)
     return count, wrong, seen
+
+
+def choose(families: list[list[int]], store: Path, dice: random.Random) -> tuple[str, list[int]]:
+    """What is counted, and the processes to kill. Workers take long to start, so mostly the writer without any is."""
+    alone, pooled = families
+    training = [pid for pid in at_work(store) if pid in pooled[1:]]
+    chance = dice.random()
+    if training and chance < 0.5:
+        return "workers killed", [dice.choice(training)]
+    if training and chance < 0.6:
+        return "groups killed", pooled
+    return "parents killed", pooled[:1] if training and chance < 0.7 else alone[:1]
+
+
+def at_work(store: Path) -> list[int]:
+    """The processes that the store says are training."""
+    found = []
+    for file in (store / "checkpoints").glob("*.progress"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            found.append(int(file.read_text().split()[1]))
+    return found
 
 
 def end(writers: list[multiprocessing.Process]) -> None:
