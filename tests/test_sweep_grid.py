@@ -33,6 +33,7 @@ from lib.paper import experiments
 from lib.runs import Measurement, Run, records
 from lib.sweep import groups, planning, pool, rounds, selfcheck, worker
 from lib.sweep.__main__ import main
+from lib.sweep.calibration import Rate
 from lib.sweep.grid import parse_seconds
 from lib.training import engines, fitting
 
@@ -735,10 +736,83 @@ def test_the_order_of_a_grid_makes_no_difference(tmp_path, twenty):
     check(sweep.sweep(TWENTY, store=tmp_path), twenty)
 
 
+@pytest.mark.parametrize("wanted", [[0], [19], [3, 12], range(0, 20, 2)], ids=str)
+def test_parts_of_a_grid_train_in_its_groups_and_all_of_these_are_filed(tmp_path, twenty, wanted):
+    part = [TWENTY[i] for i in wanted]
+    table = sweep.sweep(part, within=TWENTY, store=tmp_path)
+    check(table, twenty.iloc[list(wanted)].reset_index(drop=True))
+    companies = {key for provenance in table["provenance"] for key in provenance["company"]}
+    assert {file.stem for file in tmp_path.glob("*.json")} == companies
+    assert len(sweep.plan(part, within=TWENTY, store=tmp_path)) == len(part)
+    check(sweep.sweep(TWENTY, store=tmp_path), twenty)
+    check_store(tmp_path, TWENTY)
+
+
+def test_the_command_trains_a_part_as_in_the_whole_grid(tmp_path, monkeypatch, capsys, twenty):
+    monkeypatch.setitem(experiments.EXPERIMENTS, "mnist_mlp", lambda preset: TWENTY)
+    asked = ["mnist_mlp", "--where", "seed == 3 and optimizer == 'sgd'", "--store", str(tmp_path), "--device", "cpu"]
+    assert main(asked) == 0 and capsys.readouterr().out == "1 done\n"
+    check(sweep.sweep(TWENTY[3:4], train=False, store=tmp_path), twenty[3:4].reset_index(drop=True))
+
+
+def test_measuring_a_part_trains_its_company_where_it_trains_at_all(tmp_path, monkeypatch):
+    runs = optimizers(DIGITS.but(epochs=1, n_train=64))
+    some = [Measurement(run, "landscape", {"samples": 20, "points": 3}) for run in runs]
+    trained = spy(monkeypatch)
+    first = sweep.measure(some[:1], within=some, store=tmp_path)
+    assert [len(runs) for runs in trained] == [3] and len(list(tmp_path.glob("*.json"))) == 4
+    check(sweep.measure(some, store=tmp_path / "whole")[:1], first)
+    other = Measurement(runs[0], "landscape", {"samples": 20, "points": 5})  # of the network whose weights are there
+    later = [other, *(Measurement(run, "landscape", {"samples": 20, "points": 5}) for run in runs[1:])]
+    del trained[:]
+    sweep.measure(later[:1], within=later, store=tmp_path)
+    assert trained == []
+
+
+def test_a_plan_of_a_part_counts_its_company(tmp_path, monkeypatch):
+    monkeypatch.setattr(planning.rates, "of_kinds", lambda weights, *_, **__: dict.fromkeys(weights, Rate(1.0, 0.0)))
+    alone, together = (sweep.plan(TWENTY[:1], within=grid, store=tmp_path) for grid in (TWENTY[:1], TWENTY))
+    assert together["group"][0] != alone["group"][0]
+    (group,) = groups.gather(TWENTY[:1], tmp_path, CPU, within=TWENTY)
+    assert together["memory"][0] == planning.memory(group.runs) > alone["memory"][0]
+
+
+def test_what_is_not_within_its_grid_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=f"within: must hold all that is asked for; it lacks {TWENTY[1].key}"):
+        sweep.sweep(TWENTY[:2], within=TWENTY[:1], store=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_killed_while_groups_are_filed_all_have_the_company_they_would_have_had(tmp_path, monkeypatch, twenty):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, groups.Group, "register", 2)
+        sweep.sweep(TWENTY, store=tmp_path)
+    check(sweep.sweep(TWENTY, store=tmp_path), twenty)
+    check_store(tmp_path, TWENTY)
+
+
+@pytest.mark.parametrize("removed", [1, 8])
+def test_a_record_that_was_removed_is_made_again_to_the_last_byte(tmp_path, twenty, removed):
+    sweep.sweep(TWENTY, store=tmp_path)
+    for run in random.Random(removed).sample(TWENTY, removed):
+        records.path(tmp_path, run).unlink()
+    check(sweep.sweep(TWENTY, store=tmp_path), twenty)
+
+
+def test_records_of_another_company_are_left_alone(tmp_path, monkeypatch, twenty):
+    few = sweep.sweep(TWENTY[:2], store=tmp_path)
+    trained = spy(monkeypatch)
+    table = sweep.sweep(TWENTY, store=tmp_path)
+    assert sorted(run.key for runs in trained for run in runs) == sorted(run.key for run in TWENTY[2:])
+    check(table[:2], few)
+    others = [not {*few["key"]} & {*provenance["company"]} for provenance in twenty["provenance"]]
+    check(table[others].reset_index(drop=True), twenty[others].reset_index(drop=True))
+
+
 def test_a_part_of_a_grid_may_have_another_company_which_is_named_and_agrees_to_rounding(tmp_path, monkeypatch, twenty):
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, engines.Stack, "epoch", 1)
-        sweep.sweep(TWENTY, store=tmp_path)  # whose groups are filed, but not begun
+        sweep.sweep(TWENTY, store=tmp_path)  # a group of which is filed, but not begun
     trained = spy(monkeypatch)
     table = sweep.sweep(TWENTY[:2], store=tmp_path)
     assert [len(runs) for runs in trained] == [2]

@@ -20,7 +20,9 @@ from lib.paper.experiments import figures
 from lib.runs import Measurement, Run, records
 from lib.sweep import clusters, groups, torchrun
 from lib.sweep.grid import measure, parse_seconds, sweep
-from lib.sweep.planning import run_of, summary
+from lib.sweep.planning import summary
+
+Grid = Sequence[Run | Measurement]
 
 
 def main(arguments: list[str] | None = None, *, spent: float = 0.0) -> int:
@@ -55,6 +57,8 @@ def main(arguments: list[str] | None = None, *, spent: float = 0.0) -> int:
             grids = {name: known[name](given.preset) for name in given.experiment}
         else:
             grids = figures.grids(given.preset)
+        wholes = [items[name].grid(given.preset) if name in items else grid for name, grid in grids.items()]
+        whole = list(dict.fromkeys(what for grid in wholes for what in grid))
         together = _where(list(dict.fromkeys(what for grid in grids.values() for what in grid)), given.where)
         if torchrun.follows():
             if not given.plan:
@@ -65,14 +69,15 @@ def main(arguments: list[str] | None = None, *, spent: float = 0.0) -> int:
             grids = {name: [what for what in grid if what in kept] for name, grid in grids.items()}
             if len(grids) > 1:
                 grids["all"] = together
-            _print_plan(given.preset, grids, groups.choose_device(given.device), given.store)
+            _print_plan(given.preset, grids, whole, groups.choose_device(given.device), given.store)
             for name in (name for name in items if name in grids):
                 print(f"{name} adds {items[name].adds}")
             return 0
         with _connect(given) as cluster:
             if cluster:
                 print(cluster.description, file=sys.stderr, flush=True)
-            made = _train(grids.values() if in_order else [together], set(together), given, spent, cluster)
+            parts = zip(grids.values(), wholes, strict=True) if in_order else [(together, whole)]
+            made = _train(parts, set(together), given, spent, cluster)
     except (OSError, ValueError, BrokenExecutor) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
@@ -95,24 +100,25 @@ def _connect(given) -> contextlib.AbstractContextManager[clusters.Cluster | None
 
 
 def _train(
-    grids: Iterable[Sequence[Run | Measurement]], kept: set, given, spent: float, cluster: clusters.Cluster | None
+    grids: Iterable[tuple[Grid, Grid]], kept: set, given, spent: float, cluster: clusters.Cluster | None
 ) -> list[pandas.DataFrame]:
-    """Train the kept runs of one grid after the other, as long as the budget lasts, of which some seconds are spent;
-    give keys and statuses."""
+    """Train the kept runs of one grid after the other, each in the groups of the whole one beside it, as long as the
+    budget lasts, of which some seconds are spent; give keys and statuses."""
     deadline = None if given.budget is None else time.monotonic() + parse_seconds(given.budget) - spent
     device = None if torchrun.launched() else given.device  # one of several GPUs is that of this process
     where = {"device": device or (cluster and cluster.device), "executor": cluster and cluster.executor}
     made = []
-    for grid in grids:
+    for grid, whole in grids:
         for kind, call in ((Run, sweep), (Measurement, measure)):
             if part := [what for what in grid if isinstance(what, kind) and what in kept]:
                 left = None if deadline is None else max(deadline - time.monotonic(), 0)
-                made.append(call(part, store=given.store, budget=left, **where)[["key", "status"]])
+                within = [what for what in whole if isinstance(what, kind)]
+                made.append(call(part, within=within, store=given.store, budget=left, **where)[["key", "status"]])
     return made
 
 
-def _print_plan(preset: str, grids: dict, device: torch.device, store) -> None:
-    table = summary(grids, store=store, device=device)
+def _print_plan(preset: str, grids: dict[str, Grid], whole: Grid, device: torch.device, store) -> None:
+    table = summary(grids, within=whole, store=store, device=device)
     table.index = [" ".join(name) if isinstance(name, tuple) else name for name in table.index]
     unit = "core_hours: of one of its cores; hours: of all" if device.type == "cpu" else "GPU_hours: of this GPU"
     times = [name for name in table if name in ("training", "measuring") or name.endswith("hours")]
@@ -141,7 +147,7 @@ def _where(grid: list[Run | Measurement], text: str | None) -> list[Run | Measur
     if text is None:
         return grid
     condition = Condition(text)
-    kept = [what for what in grid if condition(run_of(what).as_dict())]
+    kept = [what for what in grid if condition(groups.run_of(what).as_dict())]
     if not kept:
         raise ValueError(f"condition {text!r}: no run of the grid fulfils it")
     return kept

@@ -23,6 +23,7 @@ def sweep(
     runs: Iterable[Run],
     *,
     train: bool = True,
+    within: Iterable[Run | Measurement] | None = None,
     store: str | Path | None = None,
     device: str | torch.device | None = None,
     budget: float | str | None = None,
@@ -32,6 +33,9 @@ def sweep(
     """Train the runs that have no record yet, then return the table of all, one row a run in the order given.
 
     train: False only reads; runs without a record have status "missing".
+    within: the grid of which these runs are a part; by default they are all of it. Runs that train together agree with
+        those that train otherwise up to rounding only. So each run trains in the group that it has in its whole grid,
+        all of which is then on record.
     store: the folder of records; by default `data/records/` (`data/records/digits/` for the stand-in digits).
     device: "cpu" or "cuda"; by default the GPU if there is one.
     budget: seconds, or "90s", "9m", "2h": stop cleanly before so much time is up; the rest stays "missing".
@@ -48,9 +52,9 @@ def sweep(
     beside it, and by itself with the plainest engine. A FailedWarning names it; the next call tries it again.
 
     Raises StoreError (read-only or full store), DataUnavailable, ValueError (a budget that is no time, a device that
-    is none, or that is not there, a user's model or data set that is another one than in a record), TypeError (an
-    executor that is none, or what is no list of runs), and whatever stopped a group of runs, after the other groups
-    have ended; of a given executor, BrokenExecutor if its workers died.
+    is none, or that is not there, a user's model or data set that is another one than in a record, runs that are not
+    `within` their grid), TypeError (an executor that is none, or what is no list of runs), and whatever stopped a group
+    of runs, after the other groups have ended; of a given executor, BrokenExecutor if its workers died.
 
     >>> import tempfile
     >>> run = Run(dataset="digits", width=0.03, epochs=1, n_train=64)
@@ -60,12 +64,13 @@ def sweep(
     ['done']
     """
     runs = _checked(runs, Run)
+    within = _whole(runs, within, Run)
     _check_meaning(runs, store)
     deadline = None if budget is None else time.time() + parse_seconds(budget)
     _check_executor(executor)
     failed = {}
     if train:
-        failed = make_missing(runs, store, _training_device(device, executor), deadline, executor, progress)
+        failed = make_missing(runs, within, store, _training_device(device, executor), deadline, executor, progress)
     rows = [_row(run, records.read(groups.store_of(store, run), run), run in failed) for run in runs]
     return pandas.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(FINAL, float))
 
@@ -74,6 +79,7 @@ def measure(
     measurements: Iterable[Measurement],
     *,
     train: bool = True,
+    within: Iterable[Run | Measurement] | None = None,
     store: str | Path | None = None,
     device: str | torch.device | None = None,
     budget: float | str | None = None,
@@ -96,12 +102,14 @@ def measure(
     ['done']
     """
     measurements = _checked(measurements, Measurement)
+    within = _whole(measurements, within, Measurement)
     _check_meaning([measurement.run for measurement in measurements], store)
     deadline = None if budget is None else time.time() + parse_seconds(budget)
     _check_executor(executor)
     failed = {}
     if train:
-        failed = make_missing(measurements, store, _training_device(device, executor), deadline, executor, progress)
+        chosen = _training_device(device, executor)
+        failed = make_missing(measurements, within, store, chosen, deadline, executor, progress)
     return pandas.DataFrame([_measured(m, groups.store_of(store, m.run), m.run in failed) for m in measurements])
 
 
@@ -126,6 +134,16 @@ def _checked(given, kind: type) -> list:
         if not isinstance(what, kind):
             raise TypeError(f"{name}: {what!r} is no {kind.__name__}")
     return [what.located() for what in given]
+
+
+def _whole(asked: list, within, kind: type) -> list:
+    """The grid of which these are a part. Raises ValueError where it is not."""
+    if within is None:
+        return asked
+    whole = _checked(within, kind)
+    if lacking := set(asked) - set(whole):
+        raise ValueError(f"within: must hold all that is asked for; it lacks {', '.join(what.key for what in lacking)}")
+    return whole
 
 
 def _check_meaning(runs: list[Run], store) -> None:

@@ -7,16 +7,15 @@ on which something is measured, KEY.course what was measured while it trained. *
 here (`lib.sweep.selfcheck`), *.rates how fast they are (`lib.sweep.rates`). All of it may be deleted; at worst, work is
 done again.
 
-The last bits of a run depend on the company in which it trains. So the groups of a grid are filed before any of them is
-trained: whenever the grid is asked for again, whatever has happened meanwhile, each run has the company that it would
-have had. One that has been begun keeps its members whatever is asked for; one that has not is dealt anew where not all
-of it is. A record names its company.
+The last bits of a run depend on the company in which it trains, which its record names. So groups are dealt in the
+whole grid, whatever has a record: each run has the same company whenever the grid, or a part of it, is asked for. A
+group that has been begun keeps its members whatever is asked for.
 """
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -144,23 +143,48 @@ def wanting(store: Path, what: Run | Measurement, *, warn: bool = False) -> bool
     return run is None or run["status"] != "diverged"
 
 
-def gather(missing: Sequence[Run | Measurement], store: str | Path | None, device: torch.device) -> list[Group]:
+def gather(
+    missing: Sequence[Run | Measurement],
+    store: str | Path | None,
+    device: torch.device,
+    *,
+    within: Iterable[Run | Measurement] = (),
+    failed: Collection[Run] = (),
+) -> list[Group]:
     """The missing runs, and those that are to be measured, in groups: those filed before as they were, then what
-    `engines.partition` puts together. The costliest comes first."""
+    `engines.partition` puts together in the grid `within`, of which they are a part. All of such a group is trained,
+    but for members that were trained in another company and those that `failed`. The costliest comes first."""
     measurements = [what for what in missing if isinstance(what, Measurement)]
-    runs = list(dict.fromkeys(what.run if isinstance(what, Measurement) else what for what in missing))
+    runs = dict.fromkeys(map(run_of, missing))
     begun: list[Group] = []
     for group in sorted(_filed(store), key=lambda group: not group.begun()):
         taken = {run for other in begun for run in other.runs}
         members = set(group.runs)
-        fits = not members.isdisjoint(runs) if group.begun() else members <= set(runs)
+        fits = not members.isdisjoint(runs) if group.begun() else members <= runs.keys()
         begun += [group] if fits and members.isdisjoint(taken) else []
-    left = [run for run in runs if not any(run in group.runs for group in begun)]
-    fresh = [_group(members, store) for members in engines.partition(left, device)]
-    groups = [
-        replace(group, measurements=tuple(m for m in measurements if m.run in group.runs)) for group in begun + fresh
-    ]
+    apart = {run for group in begun for run in group.runs}.union(failed)
+    fresh = []
+    for members in engines.partition(list(dict.fromkeys([*map(run_of, within), *runs])), device):
+        if part := [run for run in members if run in runs and run not in apart]:
+            group = _measured(_group(part, store), measurements)
+            fresh.append(_with_company(group, members, apart) if group.missing() else group)
+    groups = [*(_measured(group, measurements) for group in begun), *fresh]
     return sorted(groups, key=lambda group: -sum(map(cost, group.runs)))
+
+
+def _measured(group: Group, measurements: Sequence[Measurement]) -> Group:
+    return replace(group, measurements=tuple(m for m in measurements if m.run in group.runs))
+
+
+def _with_company(group: Group, members: Sequence[Run], apart: Collection[Run]) -> Group:
+    """The group with the others of these members, but for those that train, or have trained, in another company."""
+    keys = [run.key for run in members]
+
+    def elsewhere(run: Run) -> bool:
+        record = records.read(group.store, run, warn=False)
+        return run in apart or (record is not None and record["provenance"].get("company") != keys)
+
+    return replace(group, runs=tuple(run for run in members if run in group.runs or not elsewhere(run)))
 
 
 def _group(members: Sequence[Run], store: str | Path | None) -> Group:
@@ -174,6 +198,11 @@ def _filed(store: str | Path | None) -> Iterator[Group]:
             group = _group([Run.from_dict(run) for run in json.loads(file.read_text())], store)
             if group.name == file.stem:
                 yield group
+
+
+def run_of(what: Run | Measurement) -> Run:
+    """The run itself, or the one that is measured."""
+    return what.run if isinstance(what, Measurement) else what
 
 
 def cost(run: Run) -> float:

@@ -23,11 +23,16 @@ from lib.data import augment
 from lib.runs import Measurement, Run, parameter_count, records, schema
 from lib.sweep import rates
 from lib.sweep.calibration import Rate, alike, calibrate, n_samples
-from lib.sweep.groups import Group, choose_device, cost, devices, folder_of, gather, store_of, wanting
+from lib.sweep.groups import Group, choose_device, cost, devices, folder_of, gather, run_of, store_of, wanting
 
 
 def plan(
-    runs: Sequence[Run | Measurement], *, store: str | Path | None = None, device=None, progress: bool = True
+    runs: Sequence[Run | Measurement],
+    *,
+    within: Sequence[Run | Measurement] = (),
+    store: str | Path | None = None,
+    device=None,
+    progress: bool = True,
 ) -> pandas.DataFrame:
     """What a sweep of these runs, or of those that these measurements are on, would find and cost, one row each: the
     fields of the run, its `key`, and
@@ -44,6 +49,7 @@ def plan(
 
     Few kinds of groups are timed, at most for some seconds, and remembered; others are inferred (`lib.sweep.rates`).
 
+    within: the grid of which they are a part, in whose groups they train; by default they are all of it.
     progress: say what is timed as it goes (never under CI=true).
 
     Raises DataUnavailable for an image folder that is not there, as its shapes are unknown.
@@ -59,7 +65,7 @@ def plan(
     wanted, device = [what.located() for what in runs], choose_device(device)
     runs = [run_of(what) for what in wanted]
     left = [what for what in wanted if wanting(store_of(store, what), what, warn=True)]
-    groups = gather(left, store, device)
+    groups = gather(left, store, device, within=[what.located() for what in within or wanted])
     untrained = {run for group in groups for run in group.missing()}
     result = {run: None if run in untrained else records.read(store_of(store, run), run) for run in runs}
     rows = {
@@ -102,14 +108,10 @@ def _weight(group: Group) -> float:
     return n_samples(group.runs[0])[0] * sum(map(cost, group.runs))
 
 
-def run_of(what: Run | Measurement) -> Run:
-    """The run itself, or the one that is measured."""
-    return what.run if isinstance(what, Measurement) else what
-
-
 def summary(
     grids: Mapping[object, Sequence[Run | Measurement]],
     *,
+    within: Sequence[Run | Measurement] = (),
     store: str | Path | None = None,
     device=None,
     progress: bool = True,
@@ -127,7 +129,7 @@ def summary(
     device = choose_device(device)
     grids = {name: [what.located() for what in grid] for name, grid in grids.items()}
     together = list(dict.fromkeys(what for grid in grids.values() for what in grid))
-    table = plan(together, store=store, device=device, progress=progress)
+    table = plan(together, within=within, store=store, device=device, progress=progress)
     index = dict(zip(together, table.index, strict=True))
     processes = len(devices(device))
     costs = table.drop_duplicates("key").groupby("group")["seconds"].sum().sort_values()

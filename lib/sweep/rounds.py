@@ -22,8 +22,7 @@ from lib import data
 from lib.core import paths
 from lib.runs import Measurement, Run, records
 from lib.sweep import groups, pool, selfcheck
-from lib.sweep.groups import Group
-from lib.sweep.planning import run_of
+from lib.sweep.groups import Group, run_of
 from lib.sweep.pool import POLL_SECONDS, WorkerDied
 from lib.sweep.progress import Progress
 from lib.sweep.worker import BUSY, DONE, STOPPED, is_past, work, work_elsewhere
@@ -41,8 +40,11 @@ class FailedWarning(UserWarning):
     """
 
 
-def make_missing(wanted: list[Run | Measurement], store, device, deadline, executor, progress) -> dict[Run, WorkerDied]:
-    """Train, or measure, what has no record yet; the runs that could not be, and why."""
+def make_missing(
+    wanted: list[Run | Measurement], within, store, device, deadline, executor, progress
+) -> dict[Run, WorkerDied]:
+    """Train, or measure, what has no record yet, in the groups of the grid `within`; the runs that could not be, and
+    why."""
     failed: dict[Run, WorkerDied] = {}
 
     def missing_of(some, warn=False):
@@ -57,8 +59,7 @@ def make_missing(wanted: list[Run | Measurement], store, device, deadline, execu
         return failed
     for folder in dict.fromkeys([*(groups.store_of(store, what) for what in missing), groups.folder_of(store)]):
         records.check_writable(folder)
-    batch = groups.gather(missing, store, device)
-    _register(batch)
+    batch = groups.gather(missing, store, device, within=within)
     costs = {run: _weight(run) for group in batch for run in group.missing()}
     fruitless = 0  # rounds without a new record, in a row
     with Progress(costs, _epochs(batch), show=progress and not paths.quiet()) as bar:
@@ -78,8 +79,7 @@ def make_missing(wanted: list[Run | Measurement], store, device, deadline, execu
             if fruitless or BUSY in outcomes:
                 time.sleep(POLL_SECONDS)
             missing = left
-            batch = groups.gather(missing, store, device)
-            _register(batch)
+            batch = groups.gather(missing, store, device, within=within, failed=failed)
     if executor is None:
         selfcheck.warn_of_failures(groups.folder_of(store), device)
     if failed:
@@ -92,13 +92,6 @@ def make_missing(wanted: list[Run | Measurement], store, device, deadline, execu
             stacklevel=3,
         )
     return failed
-
-
-def _register(batch: list[Group]) -> None:
-    """File who trains with whom before anything is trained, so that no interruption changes it."""
-    for group in batch:
-        if len(group.runs) > 1:
-            group.register()
 
 
 def _again(batch: list[Group], outcomes: list, device, deadline, bar: Progress) -> dict[Run, WorkerDied]:
