@@ -39,11 +39,17 @@ bibtex_default_style = "plain"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+autodoc_inherit_docstrings = False  # those of torch are in another markup
+
+
+WIDTH = 112  # of a docstring's lines: a line was broken where its next word would have gone beyond
+ENTRY = re.compile(r"\w+(, \w+)*: ")  # what is said of an argument
 
 
 def plain(app, what, name, obj, options, lines):
-    """Docstrings are plain text with examples: keep their lines, and take no character for markup."""
-    result, example = [], False
+    """Docstrings are plain text with examples: keep their lines but join those of a paragraph, and take no character
+    for markup."""
+    result, example, before = [], False, ""
     for line in lines:
         starts = line.lstrip().startswith(">>>")
         example = starts or (example and bool(line.strip()))
@@ -54,9 +60,14 @@ def plain(app, what, name, obj, options, lines):
         elif line.strip():
             parts = line.split("`")  # every other one is code, and stays as it is
             parts[::2] = [re.sub(r"([*|_\\])", r"\\\1", part) for part in parts[::2]]
-            result.append("| " + "``".join(parts))
+            text = "``".join(parts)
+            if before and len(f"{before} {line.split()[0]}") > WIDTH and not ENTRY.match(line):
+                result[-1] += f" {text.strip()}"
+            else:
+                result.append(f"| {text}")
         else:
             result.append("")
+        before = "" if example else line.strip() and line
     lines[:] = result
 
 

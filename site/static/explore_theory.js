@@ -26,8 +26,9 @@ function drawStability() {
     edge(data.growth, "exact edge", "black", "solid"),
     edge(data.theorem9, "Theorem 9", "black", "dash"),
     { x: [eta], y: [rho], mode: "markers", name: "chosen", marker: { color: "#E69F00", size: 14, symbol: "x" } },
-  ], { xaxis: { type: "log", title: { text: "step size η" } }, yaxis: { type: "log", title: { text: "radius ρ" } },
-    margin: { l: 60, r: 10, t: 10, b: 50 }, legend: { orientation: "h", y: 1.12 } }, OPTIONS);
+  ], { xaxis: { ...logarithmic(data.eta), title: { text: "step size η" } },
+    yaxis: { ...logarithmic(data.rho), title: { text: "radius ρ" } },
+    margin: { l: 60, r: 10, t: 10, b: 50 }, legend: { orientation: "h", y: -0.25, yanchor: "top" } }, OPTIONS);
 }
 
 function drawLandscape() {

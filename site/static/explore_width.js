@@ -43,6 +43,17 @@ function toRecord(box) {
   });
 }
 
+// A log axis with whole numbers at 1, 2 and 5 of each decade that the values span; Plotly's own are bare digits.
+function logarithmic(values) {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const decades = Array.from({ length: 20 }, (_, i) => i - 8);
+  const tickvals = decades.flatMap((d) => [1, 2, 5].map((digit) => Number(`${digit}e${d}`)));
+  const within = tickvals.filter((value) => value >= low / 1.5 && value <= 1.5 * high);
+  return { type: "log", tickvals: within, ticktext: within.map(plain) };
+}
+
+const plain = (value) => (value >= 1e6 ? `${value / 1e6}M` : value >= 1e3 ? `${value / 1e3}k` : String(value));
+
 function drawWidth() {
   const data = EXPLORED.width;
   const [rho, width, seeds] = ["w-rho", "w-width", "w-seeds"].map((id) => $(id).value);
@@ -54,7 +65,7 @@ function drawWidth() {
     `${(m.parameters / 1000).toFixed(0)}k parameters: ${signed(m.mean)} points` +
     (m.half === null ? " (one seed has no interval)" : ` (95% ${signed(m.mean - m.half)} to ${signed(m.mean + m.half)}, ${m.n} seeds)`)
   ).join("; ");
-  const x = { title: { text: "trainable parameters" }, type: "log" };
+  const x = { title: { text: "trainable parameters" }, ...logarithmic(data.runs.map((run) => run.parameters)) };
   const margin = { l: 60, r: 10, t: 40, b: 50 };
   Plotly.react("w-gap", [
     { x: rows.map((r) => r.parameters), y: rows.map((r) => r.gap), mode: "markers", name: "seeds",
@@ -79,7 +90,7 @@ function drawWidth() {
       text: points.map((r) => `seed ${r.seed}, ${category(r)}, record ${r.key}`),
       hovertemplate: "%{text}<br>%{y:.2f}%<extra></extra>" },
   ], { title: { text: `Test accuracy (%) at width ${network}` }, margin, yaxis: { title: { text: "%" } },
-    xaxis: { categoryorder: "array", categoryarray: order } }, OPTIONS);
+    xaxis: { categoryorder: "array", categoryarray: order, automargin: true } }, OPTIONS);
 
   const protocol = data.protocols.includes(rho) ? rho : data.protocols[0];
   const best = data.chosen.filter((row) => row.protocol === protocol).filter(chosen);
@@ -87,7 +98,7 @@ function drawWidth() {
     { x: best.map((r) => r.parameters), y: best.map((r) => r.rho), mode: "markers", marker: { color: COLOURS.SAM },
       text: best.map((r) => `seed ${r.seed}, width ${r.width}`), hovertemplate: "%{text}<br>ρ* = %{y:.3g}<extra></extra>" },
   ], { title: { text: `Best ρ, chosen by the protocol “${protocol}”` }, xaxis: x, margin,
-    yaxis: { title: { text: "ρ*" }, type: "log" } }, OPTIONS);
+    yaxis: { title: { text: "ρ*" }, ...logarithmic(best.map((r) => r.rho)) } }, OPTIONS);
 }
 
 function startWidth() {
