@@ -18,6 +18,12 @@ from lib.runs.run import Run
 from lib.sam import gradient_norm
 
 
+def check(run: Run) -> None:
+    """Raise ValueError for a tangent model."""
+    if run.linearize == "tangent":
+        raise ValueError("linearize = 'tangent': the Hessian of a tangent model does not change; take 'none'")
+
+
 def course(model: nn.Module, epoch: int, batches, run: Run, *, every: int = 1, samples: int = 200) -> dict | None:
     """The quantities above after so many epochs, on the first `samples` training samples, as many of each class; after
     0, `every`, 2·`every` … epochs and the last, otherwise None, as for weights or outputs that are not finite.
@@ -25,10 +31,7 @@ def course(model: nn.Module, epoch: int, batches, run: Run, *, every: int = 1, s
     epoch: how many the model was trained. loss: the mean at these samples. a_converged, s2_converged: of the solver.
     The model is left as it is. A record has lists of all of them. Raises ValueError for a tangent model.
     """
-    if every < 1:
-        raise ValueError(f"every = {every!r}: must be a number of epochs, 1 or more")
-    if run.linearize == "tangent":
-        raise ValueError("linearize = 'tangent': the Hessian of a tangent model does not change; take 'none'")
+    check(run)
     if epoch % every and epoch != run.epochs:
         return None
     model, (x, y) = copy.deepcopy(model).eval(), batches.balanced(samples)
