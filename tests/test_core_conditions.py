@@ -41,6 +41,9 @@ def test_it_means_what_python_means(text):
         ("", "syntax"),
         ("(" * 10_000, ""),
         ("width is 1", "is no comparison"),
+        ("width == -'a'", "is no field, number or string"),
+        ("width == -None", "is no field, number or string"),
+        ("width < ...", "is no field, number or string"),
     ],
 )
 def test_what_is_no_condition_is_refused_before_it_is_asked(text, reason, tmp_path, monkeypatch):

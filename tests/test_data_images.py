@@ -2,6 +2,7 @@
 
 import io
 import stat
+import warnings
 import zipfile
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lib import data
-from lib.data import folders, streaming
+from lib.data import folders, images, streaming
 
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8)
 
@@ -77,6 +78,25 @@ def test_the_other_formats_that_are_meant_stream(tmp_path):
     kinds = {"bmp": "BMP", "gif": "GIF", "webp": "WEBP", "tiff": "TIFF"}
     more = {f"train/a/x.{ending}": png(kind=kind) for ending, kind in kinds.items()}
     assert len(stream(as_folder(tmp_path / "x", IMAGES | more))) == 4 + len(kinds)
+
+
+@pytest.mark.parametrize("kind", ["BMP", "TIFF", "GIF", "WEBP", "PNG", "JPEG"])
+@pytest.mark.parametrize(("mode", "width"), [("L", 16), ("L", 161), ("RGB", 53)])
+def test_eight_bits_are_eight_bits_whatever_the_size_of_the_picture(kind, mode, width):
+    file, options = io.BytesIO(), {"compression": "tiff_lzw"} if kind == "TIFF" else {}
+    Image.effect_noise((width, 33), 20).convert(mode).save(file, kind, **options)  # a row has 16, 164 or 160 bytes
+    assert images.open_image(file).size == (width, 33)
+
+
+def test_a_name_that_is_twice_in_a_zip_is_refused(tmp_path):
+    for double in ("train/a/0.png", "./train/a/0.png", "train\\a\\0.png"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # zipfile's own
+            archive = as_zip(tmp_path / "x.zip", IMAGES)
+            with zipfile.ZipFile(archive, "a") as more:
+                more.writestr(double, png())
+        with pytest.raises(data.DataUnavailable, match=r"two entries 'train/a/0\.png'"):
+            data.load(f"imagefolder:{archive}", "train")
 
 
 def test_what_is_hidden_is_no_class_and_no_image(tmp_path):

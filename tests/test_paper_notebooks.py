@@ -470,6 +470,18 @@ def test_a_parameter_of_another_type_is_an_error(value, default):
         notebooks.typed("x", value, default)
 
 
+def test_missing_runs_are_trained_only_at_smoke_however_the_preset_is_given(monkeypatch, capsys):
+    called = []
+    monkeypatch.setattr(notebooks, "execute", lambda source, folder, parameters: called.append((folder, parameters)))
+    monkeypatch.setattr(notebooks, "failures", lambda made: [])
+    for given in (["-p", "preset=lite"], ["--preset", "lite"], ["-p", "preset=lite", "-p", "train=1"], []):
+        with pytest.raises(AttributeError):  # as nothing is made
+            notebooks.main(["figures", "01_convergence", *given])
+    assert [folder.name for folder, _ in called] == ["lite", "lite", "lite", "smoke"]
+    assert [parameters["train"] for _, parameters in called] == [False, False, "1", True]
+    assert notebooks.main(["figures", "-p", "preset=huge"]) == 1 and "preset = 'huge'" in capsys.readouterr().err
+
+
 @pytest.fixture
 def paired(tmp_path):
     """A notebook of two cells as .py, and as the .ipynb that was made of it."""
@@ -495,6 +507,18 @@ def test_what_is_only_in_the_ipynb_is_not_overwritten(paired):
     assert target.read_bytes() == before
     # What a paired save writes into both is no loss.
     jupytext.write(notebook, paired, fmt="py:percent")
+    assert notebooks.only_in_ipynb(paired) == []
+
+
+def test_cells_that_were_moved_in_the_ipynb_are_not_moved_back(paired):
+    target = paired.with_suffix(".ipynb")
+    notebook = nbformat.read(target, as_version=4)
+    notebook.cells.reverse()
+    nbformat.write(notebook, target)
+    assert notebooks.only_in_ipynb(paired) == ["# Title"]
+    # A cell more in the .py alone is none that would be lost.
+    jupytext.write(notebook, paired, fmt="py:percent")
+    paired.write_text(paired.read_text() + "\n# %%\n2 + 2\n")
     assert notebooks.only_in_ipynb(paired) == []
 
 

@@ -72,6 +72,19 @@ def test_a_run_that_has_a_record_is_trained_again_and_a_kill_loses_no_point(tmp_
     assert not list((tmp_path / "two").rglob("*.course"))
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"epoch": [0]}', '{"key": "0123", "values": {"epoch": [0]}}'])
+def test_what_was_measured_is_measured_again_where_its_file_is_damaged_or_of_another(tmp_path, monkeypatch, text):
+    expected = measured([RUN], tmp_path / "one")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("lib.sweep.worker.take", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        measured([RUN], tmp_path / "two")
+    (file,) = (tmp_path / "two").rglob("*.course")
+    file.write_text(text)
+    with pytest.warns(UserWarning, match=rf"{file.name}: cannot be used .*; trained again"):
+        found = measured([RUN], tmp_path / "two")
+    pandas.testing.assert_frame_equal(*(table.drop(columns="provenance") for table in (found, expected)))
+
+
 def test_a_checkpoint_without_the_measurement_is_not_gone_on_with(tmp_path, monkeypatch):
     monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", -1.0)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -105,5 +118,3 @@ def test_the_gradient_of_batches_is_the_mean_norm_over_draws():
     assert point["batch_gradient"] == pytest.approx(sum(norms) / len(norms), rel=1e-5)
     assert point["batch_gradient"] > point["gradient"]  # as norms are convex
     assert "batch_gradient" not in course.course(model, 0, engine.data, RUN, samples=20)
-    with pytest.raises(ValueError, match="batch = -1: must be a number of samples, or 0"):
-        course.course(model, 0, engine.data, RUN, batch=-1)

@@ -54,7 +54,7 @@ def test_run_kind_and_options_make_the_key():
 
 def test_a_raised_recipe_changes_the_key_of_its_kind_alone_and_disowns_earlier_records(monkeypatch):
     monkeypatch.setattr(measurement, "RECIPES", {})
-    first, other = Measurement(RUN, "landscape", SMALL), Measurement(RUN, "laziness")
+    first, other = Measurement(RUN, "landscape", SMALL), Measurement(RUN, "features")
     keys, stored = (first.key, other.key), {"measurement": first.as_dict()}
     assert stored["measurement"]["recipe"] == 1
     # The key as it was before there were recipes, and a record of that time.
@@ -82,11 +82,28 @@ def test_flatness_is_measured_by_its_second_recipe():
         ("sharpnes", {}, "kind = 'sharpnes': must be one of flatness, landscape"),
         ("landscape", {"pionts": 5}, "pionts = 5: landscape has no such option; it has samples, radius, points"),
         ("landscape", {"points": 5.0}, "points = 5.0: must be a int, such as 21"),
+        ("landscape", {"points": 1}, "points = 1: must be a finite number, at least 2"),
+        ("landscape", {"radius": float("nan")}, "radius = nan: must be a finite number, more than 0"),
+        ("landscape", {"samples": -3}, "samples = -3: must be a finite number, at least 10"),
+        ("features", {"samples": 9}, "samples = 9: must be a finite number, at least 10"),
+        ("flatness", {"batch": 0}, "batch = 0: must be a finite number, at least 1"),
+        ("flatness", {"draws": 0}, "draws = 0: must be"),
+        ("course", {"every": 0}, "every = 0: must be"),
+        ("course", {"batch": -1}, "batch = -1: must be a finite number, at least 0"),
+        ("ascent", {"groups": -1}, "groups = -1: must be a finite number, at least 0"),
+        ("laziness", {}, "linearize = 'none'.*: laziness is measured of a 'centered'"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(kind, options, message):
     with pytest.raises(ValueError, match=message):
         Measurement(RUN, kind, options)
+
+
+@pytest.mark.parametrize("kind", ["flatness", "landscape", "features", "course", "ascent"])
+def test_what_has_no_classes_is_refused(kind):
+    factors = Run(dataset="factorization", model="linear2", width=4, loss="squared")
+    with pytest.raises(ValueError, match=f"dataset = 'factorization': has no classes, which {kind} takes samples of"):
+        Measurement(factors, kind)
 
 
 def test_sparse_networks_are_not_measured_in_directions_that_their_mask_forbids():

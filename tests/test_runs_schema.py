@@ -1,5 +1,7 @@
 """Records are what they say: impossible numbers, other lengths and changed bytes are seen; all committed ones pass."""
 
+import contextlib
+import copy
 import json
 
 import pytest
@@ -45,15 +47,21 @@ def change(part, name, value):
         (change("final", "test_accuracy", 7.0), "test_accuracy is 7.0, must be in"),
         (change("final", "test_accuracy", -0.1), "must be in"),
         (change("final", "test_loss", float("nan")), "test_loss is nan"),
-        (change("final", "train_loss", None), "no train_loss or test_loss"),
-        (lambda record: record["final"].clear(), "no train_loss or test_loss"),
+        (change("final", "train_loss", None), "no train_loss, though"),
+        (lambda record: record["final"].clear(), "no train_loss, test_loss"),
+        (change("final", "train_loss", "0.1"), "final: no number: train_loss"),
+        (change("final", "train_loss", True), "final: no number: train_loss"),
+        (change("final", "train_loss", -1.0), "train_loss is -1.0, must be at least 0"),
+        (change("final", "train_loss", 10**400), "train_loss is 1000"),
+        (change("curves", "train_loss", [1.0]), "no list of numbers: train_loss"),
+        (lambda record: record["curves"].pop("train_loss"), "no list of numbers: train_loss"),
         (change("curves", "train_loss", float("inf")), "train_loss is inf"),
         (change("curves", "test_accuracy", 1.5), "must be in"),
         (lambda record: record["curves"]["train_loss"].pop(), "curves of unequal length"),
         (lambda record: [curve.pop() for curve in record["curves"].values()], "1 epochs, of 2"),
         (lambda record: record["curves"]["epoch"].reverse(), "not one after the other"),
         (lambda record: record.update(status="diverged"), "numbers, though its status is 'diverged'"),
-        (lambda record: record["curves"].update(epoch=2), "no list: epoch"),
+        (lambda record: record["curves"].update(epoch=2), "no list of numbers: epoch"),
     ],
 )
 def test_what_cannot_be_is_named(store, changed, reason):
@@ -62,6 +70,35 @@ def test_what_cannot_be_is_named(store, changed, reason):
     del record["provenance"]["checksum"]  # as in records from before it
     with pytest.raises(ValueError, match=reason):
         schema.check(record, RUN)
+
+
+JUNK = [None, True, -1, 10**400, "x", [], {}, [[]], {"a": 1}, 1e308, [1, "x"]]
+
+
+def places(part, way=()):
+    """The ways to every part of a record, the first two entries of each list."""
+    yield from [way] if way else []
+    inner = part.items() if isinstance(part, dict) else enumerate(part[:2]) if isinstance(part, list) else ()
+    for name, value in inner:
+        yield from places(value, (*way, name))
+
+
+@pytest.mark.parametrize("of", [RUN, Measurement(RUN, "landscape", {"points": 3, "samples": 20})], ids=["run", "other"])
+def test_whatever_stands_in_a_record_is_at_most_treated_as_missing(store, of):
+    record = json.loads(records.path(store, of).read_text())
+    del record["provenance"]["checksum"]
+    for way in places({name: part for name, part in record.items() if name != "provenance"}):
+        for junk in JUNK:
+            changed = copy.deepcopy(record)
+            place = changed
+            for name in way[:-1]:
+                place = place[name]
+            place[way[-1]] = junk
+            with contextlib.suppress(ValueError):  # and nothing else
+                schema.check(changed, of)
+            del place[way[-1]]
+            with contextlib.suppress(ValueError):
+                schema.check(changed, of)
 
 
 def test_a_changed_bit_of_any_number_is_seen_and_the_run_trained_again(store, tmp_path):

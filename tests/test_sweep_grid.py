@@ -196,8 +196,8 @@ def test_budgets():
 
 
 def test_what_is_no_device_or_executor_is_refused():
-    for device in ("gpu", "mps", "tpu:0"):
-        with pytest.raises(ValueError, match=f"device = '{device}': must be 'cpu' or 'cuda'"):
+    for device in ("gpu", "mps", "tpu:0", 3.5):
+        with pytest.raises(ValueError, match=f"device = {device!r}: must be 'cpu' or 'cuda'"):
             sweep.sweep([FACTORS], device=device)
     with pytest.raises(TypeError, match=r"must be a concurrent.futures.Executor; dask's is client.get_executor\(\)"):
         sweep.sweep([FACTORS], executor="dask")

@@ -63,9 +63,10 @@ class Condition:
         if isinstance(node, ast.List | ast.Tuple):
             for element in node.elts:
                 self._check_value(element)
-        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
-            self._check_value(node.operand)
-        elif not isinstance(node, ast.Name | ast.Constant):
+            return
+        negative = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
+        number = node.operand if negative else node
+        if not (isinstance(node, ast.Name) or _is_constant(node, str) or _is_constant(number, int | float)):
             raise self._error(f"{ast.unparse(node)} is no field, number or string")
 
     def _holds(self, node: ast.AST, row: Mapping) -> bool:
@@ -92,3 +93,7 @@ class Condition:
 
     def _error(self, reason: str) -> ValueError:
         return ValueError(f"condition {self.text!r}: {reason}")
+
+
+def _is_constant(node: ast.AST, kind) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, kind)

@@ -84,9 +84,13 @@ def _open(path: Path):
 
 def _entries(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The entries of a zip by their names from train/, test/ or val/ on, whatever stands before. DataUnavailable for
-    names that lead out of it, for links, and for names that differ in case alone."""
-    entries = {info.filename.replace("\\", "/").removeprefix("./"): info for info in archive.infolist()}
-    entries = {name: info for name, info in entries.items() if name}
+    names that lead out of it, for links, and for names that are there twice or differ in case alone."""
+    entries: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        name = info.filename.replace("\\", "/").removeprefix("./")
+        if name in entries and not info.is_dir():
+            raise damaged(path, f"it has two entries {name!r}")
+        entries |= {name: info} if name else {}
     for name, info in entries.items():
         if name.startswith("/") or ".." in name.split("/") or ":" in name.split("/")[0]:
             raise damaged(path, f"its entry {info.filename!r} leads out of it")

@@ -16,10 +16,16 @@ def open_image(file, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         image = Image.open(file, formats=formats)
-    deep = any("16" in str(tile[3]) for tile in image.tile)
+    deep = any("16" in _raw_mode(tile[3]) for tile in image.tile)
     if image.mode.startswith(("I", "F")) or deep:
         raise ValueError(f"its pixels are not of 8 bits a channel (Pillow's mode {image.mode}); convert it")
     return image
+
+
+def _raw_mode(arguments) -> str:
+    """How the file packs a pixel, by the arguments of Pillow's decoder, where it stands alone or before numbers."""
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
 
 
 def is_hidden(name: str) -> bool:

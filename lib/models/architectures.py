@@ -179,7 +179,7 @@ def check_width(name: str, width: float) -> None:
     if own.is_own(name):
         check_own_width(name, width)
     elif name == "mlp":
-        if not (math.isfinite(width) and round(100 * width) >= 1):
+        if not (math.isfinite(100 * width) and round(100 * width) >= 1):
             raise ValueError(
                 f"width = {width!r}: the hidden layers of an mlp have 300 and 100 times width neurons, "
                 "at least one each, so 100 times width must round to 1 or more"

@@ -177,9 +177,13 @@ def only_in_ipynb(source: Path) -> list[str]:
     notebook = nbformat.read(target, as_version=4)
     if notebook.metadata.get(REFRESHED) == _digest(notebook):
         return []
-    here = {cell.source.strip() for cell in jupytext.read(source).cells}
-    texts = [cell.source.strip() for cell in notebook.cells if cell.source.strip() not in here]
-    return [text.splitlines()[0] for text in texts if text]
+    here = [cell.source.strip() for cell in jupytext.read(source).cells]
+    cells = [cell.source.strip() for cell in notebook.cells if cell.source.strip()]
+    moved, there = [], iter(here)  # in their order, with others between them
+    for text in cells:
+        if text not in here or (not moved and text not in there):
+            moved.append(text)
+    return [text.splitlines()[0] for text in moved]
 
 
 def failures(executed: Path) -> list[str]:
@@ -240,9 +244,10 @@ def main(arguments: list[str] | None = None) -> int:
     terminal.tolerate()
     given = parser.parse_args(arguments)
     try:
-        experiments.check_preset(given.preset)
-        train = given.preset == "smoke" if given.train is None else bool(given.train)
-        parameters = {"preset": given.preset, "train": train, **dict(given.parameters)}
+        parameters = {"preset": given.preset} | dict(given.parameters)
+        preset = experiments.check_preset(parameters["preset"])
+        train = preset == "smoke" if given.train is None else bool(given.train)
+        parameters = {"train": train} | parameters
         chosen = sources(given.names)
     except (NotebookError, ValueError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
@@ -262,7 +267,7 @@ def main(arguments: list[str] | None = None) -> int:
                         file=sys.stderr,
                         flush=True,
                     )
-                made = execute(source, paths.ROOT / "build" / given.preset, parameters)
+                made = execute(source, paths.ROOT / "build" / preset, parameters)
             print(f"{source.name}: {made.relative_to(paths.ROOT)} in {time.monotonic() - began:.0f} s", flush=True)
             errors = [f"{source.name}: {message}" for message in failures(made)]
         except (NotebookError, ValueError) as error:
@@ -270,7 +275,7 @@ def main(arguments: list[str] | None = None) -> int:
         for error in errors:
             print(f"{parser.prog}: {error}", file=sys.stderr, flush=True)
         incomplete += [source.stem] * bool(errors)
-    if given.command == "figures" and given.preset == pages.PRESET and paths.figures() == paths.ROOT / "figures":
+    if given.command == "figures" and preset == pages.PRESET and paths.figures() == paths.ROOT / "figures":
         for page in pages.update():
             print(f"{page.relative_to(paths.ROOT)}: written from the claims", flush=True)
     if incomplete and len(chosen) > 1:

@@ -15,6 +15,12 @@ RADII = (0.003, 0.01, 0.03, 0.1, 0.3)
 STEP = 0.1  # times ρ: the size of one of many steps
 
 
+def check(run) -> None:
+    """Raise ValueError for alpha other than 1."""
+    if run.alpha != 1:
+        raise ValueError(f"alpha = {run.alpha!r}: the rise is measured of the loss of labels as they are, alpha = 1")
+
+
 def ascent(
     before: nn.Module,
     after: nn.Module,
@@ -38,8 +44,7 @@ def ascent(
     train_norm, eval_norm: at `rho` and m, one step, batch norm by the statistics of the group and by running ones; None
     where there is no batch norm.
     """
-    if run.alpha != 1:
-        raise ValueError(f"alpha = {run.alpha!r}: the rise is measured of the loss of labels as they are, alpha = 1")
+    check(run)
     x, y = batches.first(samples)
     with torch.no_grad():
         output = after(x)

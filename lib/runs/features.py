@@ -21,6 +21,12 @@ from lib.core import interruption
 VARIANCE, COSINE = 0.99, 0.99
 
 
+def check(run) -> None:
+    """Raise ValueError for a linearized run."""
+    if run.linearize != "none":
+        raise ValueError(f"linearize = {run.linearize!r}: features are measured of networks as they are, 'none'")
+
+
 def features(before: nn.Module, after: nn.Module, batches, run, *, samples: int = 1000) -> dict:
     """The quantities above after training, on the first `samples` training samples, as many of each class.
 
@@ -28,8 +34,7 @@ def features(before: nn.Module, after: nn.Module, batches, run, *, samples: int 
     in that order. units: their outputs, channels of a convolution, whose units are on wherever one of their positions
     is. Raises ValueError for a linearized run and for a network that calls no nn.ReLU.
     """
-    if run.linearize != "none":
-        raise ValueError(f"linearize = {run.linearize!r}: features are measured of networks as they are, 'none'")
+    check(run)
     x, _ = batches.balanced(samples)
     rows = layers(after, x)
     return {"samples": len(x)} | {name: [row[name] for row in rows] for name in rows[0]}

@@ -23,6 +23,15 @@ from lib.models.linearize import Tangent
 from lib.sam import gradient_norm
 
 
+def check(run) -> None:
+    """Raise ValueError for a run that is not linearized, or whose loss is cross entropy."""
+    if run.linearize == "none" or run.loss == "cross_entropy":
+        raise ValueError(
+            f"linearize = {run.linearize!r}, loss = {run.loss!r}: laziness is measured of a 'centered' or 'tangent' "
+            "run with 'squared' or 'mse'"
+        )
+
+
 def laziness(
     before: nn.Module,
     after: nn.Module,
@@ -44,11 +53,7 @@ def laziness(
     to compare with another run. Of a tangent model, to which the rest does not apply, distance and outputs alone.
     Raises ValueError for a run that is not linearized, or whose loss is cross entropy.
     """
-    if run.linearize == "none" or run.loss == "cross_entropy":
-        raise ValueError(
-            f"linearize = {run.linearize!r}, loss = {run.loss!r}: laziness is measured of a 'centered' or 'tangent' "
-            "run with 'squared' or 'mse'"
-        )
+    check(run)
     x = batches.test[0]
     with torch.no_grad():
         result = {"distance": _distance(before, after), "outputs": _rounded(run.alpha * after(x[:outputs]))}

@@ -18,15 +18,20 @@ import dataclasses
 import hashlib
 import inspect
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from lib import data
 from lib.runs import ascent, course, features, flatness, laziness
 from lib.runs.run import Run
 
 _TAKEN = (flatness.flatness, flatness.landscape, laziness.laziness, features.features, course.course, ascent.ascent)
 KINDS: dict[str, Callable] = {kind.__name__: kind for kind in _TAKEN}
 DURING = ("course",)
+CHECKS = {"laziness": laziness.check, "features": features.check, "course": course.check, "ascent": ascent.check}
+LEAST = {"points": 2, "groups": 0, "rho": 0.0}  # of options; of all others 1, or more than 0 where they are no integers
+BALANCED = ("flatness", "landscape", "features", "course")  # which take as many samples of each class
 # Of the kinds that came to measure something else, or by other names, under the same options; all others have 1.
 RECIPES = {"flatness": 2, "course": 2}
 
@@ -36,8 +41,9 @@ class Measurement:
     """A measurement of `kind`, a name of KINDS, on the network that `run` trains.
 
     options: the kind's keyword arguments; those not given have the kind's defaults, which never change.
-    Raises ValueError for an unknown kind or option, for a value of another type than the default's, and for a sparse
-    run: the kinds look at all weights, also in the directions that a mask forbids.
+    Raises ValueError for an unknown kind or option, for a value of another type than the default's or that cannot be
+    measured with, for what the kind cannot measure of such a run, and for a sparse run: the kinds look at all weights,
+    also in the directions that a mask forbids.
 
     >>> Measurement(Run(), "flatness", {"samples": 100}).options["samples"]
     100
@@ -61,7 +67,20 @@ class Measurement:
             if type(value) is not type(defaults[name]):
                 kind = type(defaults[name]).__name__
                 raise ValueError(f"{name} = {value!r}: must be a {kind}, such as {defaults[name]!r}")
+            self._check_value(name, value)
+        CHECKS.get(self.kind, lambda run: None)(self.run)
+        if self.kind != "laziness" and data.regression(self.run.dataset):
+            raise ValueError(f"dataset = {self.run.dataset!r}: has no classes, which {self.kind} takes samples of")
         object.__setattr__(self, "options", defaults | dict(self.options))
+
+    def _check_value(self, name: str, value) -> None:
+        least = LEAST.get(name, 1 if isinstance(value, int) else sys.float_info.min)
+        least = min(least, options_of(self.kind)[name])  # 0 where that is the default, which leaves something out
+        if name == "samples" and self.kind in BALANCED and not data.in_folder(self.run.dataset):
+            least = data.shapes(self.run.dataset)[0]  # as many of each class
+        if not least <= value < float("inf"):
+            wanted = "more than 0" if least == sys.float_info.min else f"at least {least}"
+            raise ValueError(f"{name} = {value!r}: must be a finite number, {wanted}")
 
     @property
     def dataset(self) -> str:

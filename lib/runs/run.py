@@ -137,6 +137,9 @@ class Run:
         for name, least in _LEAST.items():
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name} = {getattr(self, name)!r}: must be {least} or more")
+        for name, most in _MOST.items():
+            if not getattr(self, name) <= most:
+                raise ValueError(f"{name} = {getattr(self, name)!r}: must be {most:g} or less")
         if not self.label_noise <= 1:
             raise ValueError(f"label_noise = {self.label_noise!r}: must be in [0, 1]")
         if not self.lr > 0:
@@ -236,6 +239,7 @@ _LEAST = {
     **climbing.LEAST,
     "n_validation": 0,
 }
+_MOST = {"width": 1e6, "batch_size": 1e12, "lr": 1e38}  # beyond which numbers do not fit into torch's
 
 
 _ALLOWED = {

@@ -5,12 +5,13 @@ Records from before the checksum have none, and are checked otherwise.
 
 import hashlib
 import json
-import math
+import sys
 
 from lib.runs.measurement import Measurement
 from lib.runs.run import Run
 
 STATUSES = ("done", "diverged")
+CURVES, FINAL = ("epoch", "train_loss"), ("train_loss", "test_loss")  # without which there is no record
 
 
 def checksum(record: dict) -> str:
@@ -38,45 +39,61 @@ def check(record, what: Run | Measurement) -> None:
         raise ValueError(f"no object: {', '.join(odd)}")
     if record["status"] not in STATUSES:
         raise ValueError(f"its status is {record['status']!r}")
-    key = what.of_record(record).key
+    try:
+        key = what.of_record(record).key
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"its specification cannot be read ({type(error).__name__}: {error})") from error
     if key != what.key:
         raise ValueError(f"its content has the key {key}")
     if isinstance(what, Run):
         _check_curves(record["curves"], what, record["status"])
         _check_final(record["final"], record["status"])
     else:
+        if not record["values"]:
+            raise ValueError("values: there are none")
         _check_numbers("values", record["values"])
     if record["provenance"].get("checksum", checksum(record)) != checksum(record):
         raise ValueError("its checksum is another: it was changed after it was written")
 
 
 def _check_curves(curves: dict, run: Run, status: str) -> None:
-    odd = [name for name, curve in curves.items() if not isinstance(curve, list)]
+    odd = [name for name, curve in curves.items() if not isinstance(curve, list) or not all(map(_flat, curve))]
+    odd += [name for name in CURVES if name not in curves]
     if odd:
-        raise ValueError(f"curves: no list: {', '.join(odd)}")
+        raise ValueError(f"curves: no list of numbers: {', '.join(odd)}")
     if len({len(curve) for curve in curves.values()}) > 1:
         raise ValueError(f"curves of unequal length: { ({name: len(curve) for name, curve in curves.items()}) }")
-    epochs = curves.get("epoch", [])
+    epochs = curves["epoch"]
     if epochs != list(range(1, len(epochs) + 1)) or (status == "done" and len(epochs) != run.epochs):
         raise ValueError(f"curves: {len(epochs)} epochs, of {run.epochs}, or not one after the other")
     _check_numbers("curves", curves)
 
 
 def _check_final(final: dict, status: str) -> None:
+    odd = [name for name, value in final.items() if not _flat(value)]
+    if odd:
+        raise ValueError(f"final: no number: {', '.join(odd)}")
     _check_numbers("final", final)
-    values = [final.get(name) for name in ("train_loss", "test_loss")]
-    if status == "done" and None in values:
-        raise ValueError("final: no train_loss or test_loss, though its status is 'done'")
+    lacking = [name for name in FINAL if final.get(name) is None]
+    if status == "done" and lacking:
+        raise ValueError(f"final: no {', '.join(lacking)}, though its status is 'done'")
     if status == "diverged" and any(value is not None for value in final.values()):
         raise ValueError("final: numbers, though its status is 'diverged'")
 
 
+def _flat(value) -> bool:
+    """Whether it is a number, or None, where there was none."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
 def _check_numbers(place: str, part: dict) -> None:
-    """Raise ValueError for a number that is not finite, and for an accuracy outside [0, 1]."""
+    """Raise ValueError for a number that is not finite, an accuracy outside [0, 1], and a loss below 0."""
     for name, value in part.items():
         for number in _numbers(value):
-            if not math.isfinite(number):
+            if not abs(number) <= sys.float_info.max:  # an integer may be beyond what math.isfinite takes
                 raise ValueError(f"{place}: {name} is {number}")
+            if place != "values" and "loss" in name and number < 0:
+                raise ValueError(f"{place}: {name} is {number}, must be at least 0")
             if "accuracy" in name and not 0 <= number <= 1:
                 raise ValueError(f"{place}: {name} is {number}, must be in [0, 1]")
 

@@ -227,7 +227,7 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     """The device of that name, or by default the GPU if there is one. Raises ValueError for what is no device."""
     try:
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         chosen = None
     if chosen is None or chosen.type not in ("cpu", "cuda"):
         raise ValueError(f"device = {device!r}: must be 'cpu' or 'cuda'")

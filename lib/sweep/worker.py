@@ -12,6 +12,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
@@ -149,7 +150,8 @@ def _fit(group: Group, device: torch.device, deadline, parent, tick, chosen) -> 
         trained = fitting.fit(engine, checkpoint=group.file("pt"), stop=stop, watch=watch if watch.seen else None)
     for measurement in watch.measurements:
         with records.writing(group.folder):
-            files.replace(group.course(measurement), json.dumps(course.table(watch.seen[measurement.key])))
+            made = {"key": measurement.key, "values": course.table(watch.seen[measurement.key])}
+            files.replace(group.course(measurement), json.dumps(made))
     measured = {measurement.run for measurement in group.measurements}
     return trained, {run: engine.network(i).state_dict() for i, run in enumerate(group.runs) if run in measured}
 
@@ -188,19 +190,35 @@ def _weights(group: Group, run: Run, device: torch.device) -> dict:
     return result
 
 
+def _course(group: Group, measurement: Measurement) -> dict:
+    """What was measured during training. Raises ValueError, TypeError or KeyError for a file that is damaged or not of
+    this measurement."""
+    result = json.loads(group.course(measurement).read_text(encoding="utf-8"))
+    if result["key"] != measurement.key:
+        raise ValueError(f"it is of the measurement {result['key']}")
+    return result["values"]
+
+
 def _discard(group: Group) -> bool:
-    """Remove weights that cannot be used, so that their run is trained again; whether there were any."""
-    before = group.missing()
-    for run in {measurement.run for measurement in group.unmeasured()}:
-        file = group.weights(run)
-        if file.exists():
-            try:
-                _weights(group, run, torch.device("cpu"))
-            except Exception as error:  # whatever a damaged file makes torch raise
-                warnings.warn(f"{file}: cannot be used ({fitting.reason(error)}); trained again", stacklevel=2)
-                with records.writing(group.folder):
-                    file.unlink()
+    """Remove weights, and what was measured during training, that cannot be used, so that their run is trained again;
+    whether there were any."""
+    before, wanted = group.missing(), group.unmeasured()
+    for run in {measurement.run for measurement in wanted}:
+        _try(group, group.weights(run), lambda run=run: _weights(group, run, torch.device("cpu")))
+    for measurement in wanted:
+        _try(group, group.course(measurement), lambda measurement=measurement: _course(group, measurement))
     return group.missing() != before
+
+
+def _try(group: Group, file: Path, read: Callable[[], object]) -> None:
+    """Remove the file if there is one that cannot be read."""
+    try:
+        if file.exists():
+            read()
+    except Exception as error:  # whatever a damaged file makes torch raise
+        warnings.warn(f"{file}: cannot be used ({fitting.reason(error)}); trained again", stacklevel=3)
+        with records.writing(group.folder):
+            file.unlink()
 
 
 def take(group: Group, measurement: Measurement, device: torch.device) -> dict:
@@ -212,7 +230,7 @@ def take(group: Group, measurement: Measurement, device: torch.device) -> dict:
         weights = _weights(group, run, device)
         after.load_state_dict(weights["weights"])
         if measurement.during:
-            values = json.loads(group.course(measurement).read_text(encoding="utf-8"))
+            values = _course(group, measurement)
         else:
             values = KINDS[measurement.kind](before, after, batches, run, **measurement.options)
         result = records.provenance(device) | {"data": batches.digest, "trained_by": weights["origin"]}
