@@ -47,8 +47,8 @@ FIGURES: dict[str, dict[str, tuple[Grid, ...]]] = {
         "figE2": (),
         "fig02ab": (_landscapes,),
         "fig02c": (_hessians,),
-        "fig02d": (_hessians,),
         "fig02e": (e.mnist_course,),
+        "fig02d": (_hessians,),
     },
     "03_width": {
         "fig03a": _MLP,
