@@ -202,7 +202,7 @@ def _agree(one: tuple, other: tuple) -> bool:
     return one[0] is not None and one[1] != other[1] and difference(one[0], other[0]) < 0.02
 
 
-def orphans(seen: set[int], wait: float = 90.0) -> int:
+def orphans(seen: set[int], wait: float = 600.0) -> int:
     """How many of these processes, or children of theirs, still work on after a while."""
     deadline = time.monotonic() + wait
     while True:

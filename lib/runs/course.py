@@ -42,6 +42,8 @@ def course(
     out. The model is left as it is. A record has lists of all of them. Raises ValueError for a tangent model.
     """
     check(run)
+    if every < 1:
+        raise ValueError(f"every = {every!r}: must be a number of epochs, 1 or more")
     if epoch % every and epoch != run.epochs:
         return None
     model, (x, y) = copy.deepcopy(model).eval(), batches.balanced(samples)

@@ -37,7 +37,9 @@ def main(arguments: list[str] | None = None, *, spent: float = 0.0) -> int:
         "experiment", nargs="*", metavar="EXPERIMENT", help=f"{names}; with --plan by default all figures"
     )
     parser.add_argument("--preset", choices=experiments.PRESETS, default="smoke")
-    parser.add_argument("--where", help="a condition that narrows the grid, such as 'width <= 1'")
+    parser.add_argument(
+        "--where", help="a condition that narrows the grid, such as 'width <= 1'; the groups stay those of the whole"
+    )
     parser.add_argument("--plan", action="store_true", help="train nothing; say what is cached, missing, and its cost")
     parser.add_argument("--budget", help="stop cleanly within seconds, or a time such as 9m; run again to go on")
     parser.add_argument("--device", help="cpu or cuda; by default the GPU if there is one")
