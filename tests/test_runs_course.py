@@ -118,3 +118,5 @@ def test_the_gradient_of_batches_is_the_mean_norm_over_draws():
     assert point["batch_gradient"] == pytest.approx(sum(norms) / len(norms), rel=1e-5)
     assert point["batch_gradient"] > point["gradient"]  # as norms are convex
     assert "batch_gradient" not in course.course(model, 0, engine.data, RUN, samples=20)
+    with pytest.raises(ValueError, match="batch = -1: must be a number of samples, or 0"):
+        course.course(model, 0, engine.data, RUN, batch=-1)

@@ -39,11 +39,14 @@ def course(
     epoch: how many the model was trained. sample_loss: the mean at these samples. a_converged, s2_converged: of the
     solver.
     batch: of how many of these samples `batch_gradient` is the mean norm of the gradients, over 8 draws; 0: it is left
-    out. The model is left as it is. A record has lists of all of them. Raises ValueError for a tangent model.
+    out. The model is left as it is. A record has lists of all of them. Raises ValueError for a tangent model, or unless
+    `every` is 1 or more and `batch` 0 or more.
     """
     check(run)
     if every < 1:
         raise ValueError(f"every = {every!r}: must be a number of epochs, 1 or more")
+    if batch < 0:
+        raise ValueError(f"batch = {batch!r}: must be a number of samples, or 0")
     if epoch % every and epoch != run.epochs:
         return None
     model, (x, y) = copy.deepcopy(model).eval(), batches.balanced(samples)
