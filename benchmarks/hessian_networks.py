@@ -15,6 +15,7 @@ Read the ratios. Times are of the CPU with `--threads 1`, for machines that are 
 
 import argparse
 import copy
+import importlib.util
 import itertools
 import json
 import os
@@ -27,7 +28,7 @@ import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import nn
 
-from benchmarks.hessian import ACCURACY, CPU, PEERS, absent, timed
+from benchmarks.hessian import ACCURACY, CPU, timed
 from lib import data, hessian
 from lib.core.seeds import generator
 from lib.hessian import operators
@@ -36,6 +37,7 @@ from lib.models import build
 from lib.runs import records
 
 TOLERANCES = (1e-1, 1e-3, 1e-5, 1e-6, 1e-7)
+STEPS = (8, 12, 16, 20, 24, 32, 48)  # of hessian-eigenthings, whose Lanczos takes their number instead of a tolerance
 LIMIT = 300  # products of a peer
 criterion = nn.functional.cross_entropy
 
@@ -128,6 +130,14 @@ def pyhessian(model, x, y, tol):
     return values[0], torch.cat([part.flatten() for part in vectors[0]]), None
 
 
+def eigenthings(model, x, y, steps):
+    from hessian_eigenthings import HessianOperator, lanczos
+
+    operator = HessianOperator(model, [(x, y)], lambda model, batch: criterion(model(batch[0]), batch[1]))
+    found = lanczos(operator, k=1, max_iter=steps, which="LA", seed=0)
+    return found.eigenvalues[0].item(), found.eigenvectors[0].detach(), None
+
+
 def ours(find):
     def call(model, x, y, tol):
         top = find(model, "cross_entropy", x, y)
@@ -138,7 +148,12 @@ def ours(find):
 
 OWN = {"hessian.sharpness": ours(hessian.sharpness), "hessian.top": ours(lambda *given: hessian.top(*given)[0])}
 OTHERS = {"eigsh, double backward": plain_eigsh, "power iteration, double backward": power_iteration}
-PACKAGES = {"curvlinops": curvlinops, "pyhessian": pyhessian}
+PACKAGES = {"curvlinops": curvlinops, "pyhessian": pyhessian, "hessian_eigenthings": eigenthings}
+
+
+def absent() -> list[str]:
+    """The packages that are not installed."""
+    return [package for package in PACKAGES if not importlib.util.find_spec(package)]
 
 
 def largest(model, x, y, rounds: int) -> dict:
@@ -147,13 +162,14 @@ def largest(model, x, y, rounds: int) -> dict:
     exact = hessian.sharpness(model.double(), "cross_entropy", x.double(), y, tol=1e-9).value
     reference = operators.mean_hessian(hessian.sample_hessians(copy.deepcopy(model), "cross_entropy", x.double(), y))
     model.float()
-    others = OTHERS | {PEERS[name]: PACKAGES[name] for name in PACKAGES if name not in absent()}
+    others = OTHERS | {name: call for name, call in PACKAGES.items() if name not in absent()}
     calls = {name: lambda call=call: call(model, x, y, None) for name, call in OWN.items()}
     for name, call in others.items():
-        for tol in TOLERANCES:
-            if abs(call(model, x, y, tol)[0] / exact - 1) <= ACCURACY:
+        unit, settings = ("steps", STEPS) if call is eigenthings else ("tol", TOLERANCES)
+        for setting in settings:
+            if abs(call(model, x, y, setting)[0] / exact - 1) <= ACCURACY:
                 break
-        calls[f"{name}, tol {tol:g}"] = lambda call=call, tol=tol: call(model, x, y, tol)
+        calls[f"{name}, {unit} {setting:g}"] = lambda call=call, setting=setting: call(model, x, y, setting)
     calls["power iteration, PyHessian's tol 0.001"] = lambda: power_iteration(model, x, y, 1e-3)
     times, results = {name: [] for name in calls}, {}
     for _, (name, call) in itertools.product(range(rounds), calls.items()):
@@ -203,7 +219,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     for package in absent():
-        print(f"*** {PEERS[package]} is not installed: no comparison with it ***", file=sys.stderr)
+        print(f"*** {package} is not installed: no comparison with it ***", file=sys.stderr)
     report = {"absent": absent()}
     for name, model, x, y in networks(options.samples):
         print(f"{name}, {sum(p.numel() for p in model.parameters())} parameters, {len(x)} samples")

@@ -160,7 +160,8 @@ def test_the_next_hour_buys_the_cheapest_groups(tmp_path, monkeypatch, a_second_
 
 
 def file_measurement(store: Path, measurement: Measurement, seconds: float) -> None:
-    record = {"measurement": measurement.as_dict(), "values": {}, "status": "done", "provenance": {"seconds": seconds}}
+    record = {"measurement": measurement.as_dict(), "values": {"a": 1.0}, "status": "done"}
+    record["provenance"] = {"seconds": seconds}
     records.write(store, record)
 
 
@@ -168,22 +169,25 @@ def test_a_measurement_takes_what_those_on_record_took_by_the_number_of_paramete
     tmp_path, monkeypatch, a_second_a_sample
 ):
     monkeypatch.setenv("SAM_RECORDS", str(tmp_path / "default"))
-    narrow, wide = FACTORS.but(width=2), FACTORS.but(width=6)
+    narrow, wide = (Run(dataset="digits", n_train=1000, epochs=4, width=width) for width in (0.05, 0.2))
+    times = parameter_count.parameters(wide) / parameter_count.parameters(narrow)
     for i, seconds in enumerate((1.0, 2.0, 9.0)):
         file_measurement(tmp_path / "default", Measurement(narrow.but(seed=i), "flatness"), seconds)
     file_measurement(tmp_path / "default", Measurement(narrow, "flatness", {"samples": 10}), 100.0)
-    file_measurement(tmp_path / "store", Measurement(wide, "flatness"), 50.0)
+    file_measurement(tmp_path / "store", Measurement(wide, "flatness"), 16 * times)
     (tmp_path / "default" / "odd.json").write_text("[]")
     wanted = [Measurement(wide, "flatness"), Measurement(wide.but(seed=1), "flatness"), Measurement(wide, "landscape")]
     table = plan(wanted, store=tmp_path / "store")
-    # Four on record, 1, 2, 9 and 50/3 seconds for as many parameters as the narrow one has: the median is 5.5.
-    assert list(table["measuring"][:2]) == [0.0, pytest.approx(3 * 5.5)] and np.isnan(table["measuring"][2])
+    # Four on record, 1, 2, 9 and 16 seconds for as many parameters as the narrow one has: the median is 5.5.
+    assert list(table["measuring"][:2]) == [0.0, pytest.approx(times * 5.5)] and np.isnan(table["measuring"][2])
     assert list(table["measurement"]) == [measurement.key for measurement in wanted]
     (row,) = planning.summary({"one": wanted}, store=tmp_path / "store", device="cpu", progress=False).to_dict(
         "records"
     )
     assert (row["runs"], row["unmeasured"]) == (2, 2)
-    assert row["measuring"] == pytest.approx(3 * 5.5 / 3600) and row["training"] == pytest.approx(2 * 4 * 1000 / 3600)
+    assert row["measuring"] == pytest.approx(times * 5.5 / 3600) and row["training"] == pytest.approx(
+        2 * 4 * 1000 / 3600
+    )
     assert row["core_hours"] == pytest.approx(row["training"] + row["measuring"])
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lib.paper import experiments
-from lib.runs import Measurement, Run, records
+from lib.runs import Measurement, Run, records, schema
 from lib.sweep.substitutes import recorded, stand_in
 
 ORIGINAL = [Run(dataset="cifar10", model="resnet18", width=4, seed=seed) for seed in (0, 1)]
@@ -13,9 +13,13 @@ STAND_IN = [run.but(dataset="cifar10-jpeg") for run in ORIGINAL]
 
 
 def write(store, what):
-    """The least that is read as a record."""
-    record = {part: {} for part in what.PARTS} | {"status": "diverged"}
-    record |= {"measurement": what.as_dict()} if isinstance(what, Measurement) else {"run": what.as_dict()}
+    """The record of a run that diverged, or of a measurement."""
+    record = {"status": "diverged", "provenance": {}}
+    if isinstance(what, Measurement):
+        record |= {"measurement": what.as_dict(), "values": {"rank": 1.0}, "status": "done"}
+    else:
+        curves = {name: [] for name in schema.CURVES}
+        record |= {"run": what.as_dict(), "curves": curves, "final": dict.fromkeys(schema.FINAL)}
     records.path(store, what).write_text(json.dumps(record))
     assert records.read(store, what)
 
@@ -42,8 +46,8 @@ def test_where_only_the_stand_in_has_records_all_grids_are_its(tmp_path):
 
 
 def test_a_measurement_counts_as_a_run_does(tmp_path):
-    write(tmp_path, Measurement(STAND_IN[0], "laziness"))
-    assert recorded([Measurement(ORIGINAL[0], "laziness")], store=tmp_path) == [[Measurement(STAND_IN[0], "laziness")]]
+    write(tmp_path, Measurement(STAND_IN[0], "features"))
+    assert recorded([Measurement(ORIGINAL[0], "features")], store=tmp_path) == [[Measurement(STAND_IN[0], "features")]]
 
 
 @pytest.mark.parametrize("where", [0, 1])

@@ -20,8 +20,9 @@ def root_mean_square(lack: float, free: float, groups: Sequence[Sequence[float]]
     """The root mean square of the deviations, of which the estimate is without bias in the square, and 0 where that is
     negative. groups: the values of seeds that should agree. Unknown (NaN) without degrees of freedom.
 
-    >>> root_mean_square(8.0, 1, [[0.9, 1.0, 1.1], [2.9, 3.0, 3.1]]).low > 0.5
-    True
+    >>> effect = root_mean_square(6.0, 1, [[0.9, 1.0, 1.1], [2.9, 3.0, 3.1]])  # means 1 and 3, 1 from their mean
+    >>> round(effect.value, 3), effect.low > 0
+    (0.999, True)
     """
     sizes = [len(group) for group in groups]
     number, within = sum(sizes), sum(sizes) - len(sizes)
