@@ -111,6 +111,7 @@ def plain_eigsh(model, x, y, tol):
     return float(values[0]), torch.from_numpy(np.ascontiguousarray(vectors[:, 0])), product.products
 
 
+@plain_attention()
 def curvlinops(model, x, y, tol):
     from curvlinops import HessianLinearOperator
 
@@ -120,6 +121,7 @@ def curvlinops(model, x, y, tol):
     return float(values[0]), torch.from_numpy(np.ascontiguousarray(vectors[:, 0])), None
 
 
+@plain_attention()
 def pyhessian(model, x, y, tol):
     import pyhessian
 
@@ -130,6 +132,7 @@ def pyhessian(model, x, y, tol):
     return values[0], torch.cat([part.flatten() for part in vectors[0]]), None
 
 
+@plain_attention()
 def eigenthings(model, x, y, steps):
     from hessian_eigenthings import HessianOperator, lanczos
 
@@ -148,6 +151,7 @@ def ours(find):
 
 OWN = {"hessian.sharpness": ours(hessian.sharpness), "hessian.top": ours(lambda *given: hessian.top(*given)[0])}
 OTHERS = {"eigsh, double backward": plain_eigsh, "power iteration, double backward": power_iteration}
+# within `plain_attention`: torch's fused attention has no second derivatives, and all three fail at it
 PACKAGES = {"curvlinops": curvlinops, "pyhessian": pyhessian, "hessian_eigenthings": eigenthings}
 
 
