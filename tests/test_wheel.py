@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-import setuptools
 
 from lib.core import paths
 
@@ -49,25 +48,16 @@ print("all is well")
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """A folder into which the wheel is installed, made of a copy of what git would give of the package.
-
-    Where setuptools is too old to make one by itself (below 77), it is the folder that the wheel would hold.
-    """
+    """A folder into which the wheel is installed, made of a copy of what git would give of the package."""
     source = tmp_path_factory.mktemp("source")
     shutil.copytree(paths.ROOT / "lib", source / "lib", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(paths.ROOT / "setup.py", source)
-    project = (paths.ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    result = source / "site"
-    if int(setuptools.__version__.split(".")[0]) < 77:
-        project = project.replace('license = "MIT"', 'license = {text = "MIT"}')
-        calls = [[sys.executable, "setup.py", "-q", "build_py", "--build-lib", result]]
-    else:
-        pip = [sys.executable, "-m", "pip"]
-        calls = [[*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q", "-w", "out", "."]]
-        calls.append(
-            [*pip, "install", "--no-deps", "--no-index", "-q", "--target", result, "--find-links", "out", DIST]
-        )
-    (source / "pyproject.toml").write_text(project, encoding="utf-8")
+    for file in ("setup.py", "pyproject.toml"):
+        shutil.copy(paths.ROOT / file, source)
+    result, pip = source / "site", [sys.executable, "-m", "pip"]
+    calls = [
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q", "-w", "out", "."],
+        [*pip, "install", "--no-deps", "--no-index", "-q", "--target", result, "--find-links", "out", DIST],
+    ]
     for call in calls:
         made = subprocess.run(call, cwd=source, capture_output=True, text=True)
         assert made.returncode == 0, made.stderr
