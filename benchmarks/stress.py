@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 from benchmarks.retrain import difference
 from lib.runs import Measurement, Run, records
 from lib.runs import __main__ as command
-from lib.sweep import measure, sweep
+from lib.sweep import groups, measure, sweep
 from lib.training import fitting
 
 SMALL = {"samples": 20, "batch": 4, "draws": 2}
@@ -172,6 +172,8 @@ def compare(store: Path, undisturbed: Path) -> dict[str, int]:
     made = {file.name: _parts(file) for file in store.glob("*.json")}
     differing = [name for name in expected.keys() & made.keys() if made[name][0] != expected[name][0]]
     rounded = [name for name in differing if _agree(made[name], expected[name])]
+    for name in set(differing) - set(rounded):
+        print(f"changed: {name}, {made[name]} instead of {expected[name]}"[:2000], file=sys.stderr, flush=True)
     stale = 0
     for file in (store / "checkpoints").glob("*.lock"):
         try:
@@ -190,16 +192,23 @@ def compare(store: Path, undisturbed: Path) -> dict[str, int]:
 
 
 def _parts(file: Path) -> tuple[dict | None, list | None]:
-    """What must not change of a record, None where it is none; and its company."""
+    """What must not change of a record, None where it is none; and its company, of a measurement that of its run."""
     record = json.loads(file.read_text(encoding="utf-8"))
-    if records.read(file.parent, command.kind_of(record).of_record(record)) is None:
+    what = command.kind_of(record).of_record(record)
+    if records.read(file.parent, what) is None:
         return None, None
-    return {name: part for name, part in record.items() if name != "provenance"}, record["provenance"].get("company")
+    trained = records.read(file.parent, groups.run_of(what))
+    company = trained["provenance"]["company"] if trained else None
+    return {name: part for name, part in record.items() if name != "provenance"}, company
 
 
 def _agree(one: tuple, other: tuple) -> bool:
-    """Whether two records of another company agree up to rounding, by which a sample or two may change sides."""
-    return one[0] is not None and one[1] != other[1] and difference(one[0], other[0]) < 0.02
+    """Whether two records of another company agree up to rounding, by which a sample or two may change sides. Of a
+    measurement its sharpness; residuals and what a few draws give may differ by more."""
+    if one[0] is None or one[1] == other[1]:
+        return False
+    one, other = ({"a": part["values"]["a"]} if "values" in part else part for part in (one[0], other[0]))
+    return difference(one, other) < 0.02
 
 
 def orphans(seen: set[int], wait: float = 600.0) -> int:

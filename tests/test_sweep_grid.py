@@ -413,8 +413,8 @@ def faulty_workers(monkeypatch):
     def plant(keys, *, plain, name=signal.SIGSEGV.name):
         monkeypatch.setattr(rounds.groups, "cpu_count", lambda: 2)
         monkeypatch.setattr(pool, "_idle", [])
-        start = functools.partial(pool.ProcessPoolExecutor, initializer=fault, initargs=(keys, plain, name))
-        monkeypatch.setattr(pool, "ProcessPoolExecutor", start)
+        start, planted = pool.ProcessPoolExecutor, {"initializer": fault, "initargs": (keys, plain, name)}
+        monkeypatch.setattr(pool, "ProcessPoolExecutor", lambda *given, **how: start(*given, **how | planted))
 
     return plant
 
@@ -1241,3 +1241,25 @@ def test_records_say_which_data_they_saw_and_measurements_too(tmp_path):
     measured = sweep.measure([Measurement(DIGITS, "flatness", {"samples": 10, "draws": 1, "batch": 2})], store=tmp_path)
     trained = sweep.sweep([DIGITS], store=tmp_path)
     assert [row["data"] for row in (*measured["provenance"], *trained["provenance"])] == 2 * [data.digest("digits")]
+
+
+ORPHANED = """
+import os, signal
+from lib.sweep import pool
+
+pool.IDLE_SECONDS = 1
+future, worker = pool._submit(pool._surroundings(), os.getpid)
+print(future.result(), flush=True)
+worker._processes_management_lock.acquire()  # without which a worker never ends by itself
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc whether a process is there")
+def test_a_worker_ends_though_the_process_that_started_it_was_killed_with_a_lock():
+    killed = subprocess.run([sys.executable, "-c", ORPHANED], capture_output=True, text=True, cwd=paths.ROOT)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    orphan, deadline = f"/proc/{int(killed.stdout)}", time.monotonic() + 60
+    while os.path.exists(orphan) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not os.path.exists(orphan)

@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections import deque
@@ -128,7 +129,7 @@ def _submit(state: tuple, *call) -> tuple[concurrent.futures.Future, ProcessPool
     while True:
         worker = _take(state)
         try:
-            return worker.submit(*call), worker
+            return worker.submit(_at_work, *call), worker
         except BrokenExecutor:
             worker.shutdown(wait=False)
 
@@ -145,7 +146,34 @@ def _take(state: tuple) -> ProcessPoolExecutor:
         if other == state and time.monotonic() - since < REUSE_SECONDS:
             return worker
         worker.shutdown(wait=False)
-    return ProcessPoolExecutor(1, timeout=IDLE_SECONDS, env={"SAM_DATA": state[0]})
+    watched = {"initializer": _end_with, "initargs": (os.getpid(), 2 * IDLE_SECONDS)}
+    return ProcessPoolExecutor(1, timeout=IDLE_SECONDS, env={"SAM_DATA": state[0]}, **watched)
+
+
+def _end_with(parent: int, grace: float) -> None:
+    """In a worker: end some seconds after the process that started it, unless it is at work, which ends by itself then.
+    Idle ones end too, but loky's wait for ever if that process was killed while it held a lock."""
+
+    def watch():
+        while _working or os.getppid() == parent:
+            time.sleep(min(5.0, grace))
+        time.sleep(grace)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+_working = False  # in a worker
+
+
+def _at_work(call: Callable, *arguments):
+    """What the call returns; in a worker."""
+    global _working
+    _working = True
+    try:
+        return call(*arguments)
+    finally:
+        _working = False
 
 
 def trains(group: Group, since: float) -> bool:
