@@ -336,7 +336,7 @@ def test_all_gpus_of_a_machine_train_side_by_side(monkeypatch):
     started = []
 
     class Worker:
-        def submit(self, _, group, device, *rest):
+        def submit(self, _, work, group, device, *rest):
             started.append((group, device))
             future = concurrent.futures.Future()
             future.set_result(device)
