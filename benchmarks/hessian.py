@@ -176,9 +176,9 @@ def products(model, x, y, target, rounds):
     }
 
 
-def absent() -> list[str]:
-    """The peers that are not installed."""
-    return [package for package in PEERS if not importlib.util.find_spec(package)]
+def absent(packages=PEERS) -> list[str]:
+    """The packages that are not installed."""
+    return [package for package in packages if not importlib.util.find_spec(package)]
 
 
 def goals(rows: dict, ratios: dict) -> list[dict]:

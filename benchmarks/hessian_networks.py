@@ -15,7 +15,6 @@ Read the ratios. Times are of the CPU with `--threads 1`, for machines that are 
 
 import argparse
 import copy
-import importlib.util
 import itertools
 import json
 import os
@@ -28,7 +27,7 @@ import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import nn
 
-from benchmarks.hessian import ACCURACY, CPU, timed
+from benchmarks.hessian import ACCURACY, CPU, absent, timed
 from lib import data, hessian
 from lib.core.seeds import generator
 from lib.hessian import operators
@@ -155,18 +154,13 @@ OTHERS = {"eigsh, double backward": plain_eigsh, "power iteration, double backwa
 PACKAGES = {"curvlinops": curvlinops, "pyhessian": pyhessian, "hessian_eigenthings": eigenthings}
 
 
-def absent() -> list[str]:
-    """The packages that are not installed."""
-    return [package for package in PACKAGES if not importlib.util.find_spec(package)]
-
-
 def largest(model, x, y, rounds: int) -> dict:
     """Of each method: seconds, its ratio to hessian.sharpness, products, error and residual; with PyHessian's own
     tolerance as well."""
     exact = hessian.sharpness(model.double(), "cross_entropy", x.double(), y, tol=1e-9).value
     reference = operators.mean_hessian(hessian.sample_hessians(copy.deepcopy(model), "cross_entropy", x.double(), y))
     model.float()
-    others = OTHERS | {name: call for name, call in PACKAGES.items() if name not in absent()}
+    others = OTHERS | {name: call for name, call in PACKAGES.items() if name not in absent(PACKAGES)}
     calls = {name: lambda call=call: call(model, x, y, None) for name, call in OWN.items()}
     for name, call in others.items():
         unit, settings = ("steps", STEPS) if call is eigenthings else ("tol", TOLERANCES)
@@ -222,9 +216,9 @@ def main(arguments=None):
     parser.add_argument("--compile", action="store_true", help="also products by torch.compile")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    for package in absent():
+    for package in absent(PACKAGES):
         print(f"*** {package} is not installed: no comparison with it ***", file=sys.stderr)
-    report = {"absent": absent()}
+    report = {"absent": absent(PACKAGES)}
     for name, model, x, y in networks(options.samples):
         print(f"{name}, {sum(p.numel() for p in model.parameters())} parameters, {len(x)} samples")
         report[name] = {"samples": len(x), "λ_max": largest(model, x, y, options.rounds)}
