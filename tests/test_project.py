@@ -183,3 +183,11 @@ def test_setup_without_cuda_takes_the_cpu_builds_of_the_pins():
             ["make", "-B", "-n", "setup", *given], capture_output=True, text=True, cwd=paths.ROOT
         ).stdout
         assert [part for part in ("+cpu", "--index-url there") if part in printed] == list(expected)
+
+
+def test_committed_notebooks_name_no_folder_of_the_machine_that_executed_them():
+    notebooks = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
+    texts = [notebook.read_text(encoding="utf-8") for notebook in notebooks]
+    assert (
+        texts and [notebook.name for notebook, text in zip(notebooks, texts, strict=True) if "Data: `/" in text] == []
+    )
